@@ -1,0 +1,118 @@
+//! What can be wrong with a message, in words that stay the same in metrics, records and replies.
+
+macro_rules! causes {
+    ($($(#[$doc:meta])* $name:ident $word:literal $sentence:literal;)*) => {
+        /// What is wrong with a message, its body or its headers.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Cause { $($(#[$doc])* $name,)* }
+
+        impl Cause {
+            /// Every cause, for tables of metrics.
+            pub const ALL: &[Cause] = &[$(Cause::$name,)*];
+
+            /// A stable word in kebab case, for metrics and records.
+            pub fn word(self) -> &'static str {
+                match self { $(Cause::$name => $word,)* }
+            }
+
+            /// What a person is told: lower case, no full stop.
+            pub fn sentence(self) -> &'static str {
+                match self { $(Cause::$name => $sentence,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    // The JSON text.
+    /// No bytes but white space.
+    Empty "empty" "the body is empty";
+    /// More than 4 GiB: places are kept in 32 bits. The proxy's own bound is far below.
+    TooLarge "too-large" "the body is too large";
+    /// Not UTF-8, UTF-16 and UTF-32 included.
+    NotUtf8 "not-utf8" "the body is not UTF-8";
+    /// A byte order mark: some readers skip it, others fail.
+    ByteOrderMark "byte-order-mark" "the body starts with a byte order mark";
+    /// Not JSON by RFC 8259's grammar; `NaN`, comments and trailing commas too.
+    Syntax "syntax" "the body is not JSON";
+    /// The text ends inside a value.
+    Truncated "truncated" "the body ends inside a JSON value";
+    /// Something after the value.
+    TrailingBytes "trailing-bytes" "something follows the JSON value";
+    /// More than 64 levels.
+    TooDeep "too-deep" "the JSON is nested more than 64 levels deep";
+    /// A control character within a string.
+    ControlCharacter "control-character" "a string holds an unescaped control character";
+    /// An escape that JSON does not know.
+    BadEscape "bad-escape" "a string holds an invalid escape";
+    /// Half of a surrogate pair.
+    LoneSurrogate "lone-surrogate" "a string holds half of a surrogate pair";
+    /// A number outside JSON's grammar: leading zeros, `+1`, `.5`, `1.`.
+    BadNumber "bad-number" "a number is not written as JSON writes numbers";
+    /// A number that readers with floats take for infinity.
+    NumberRange "number-range" "a number is too large for a double";
+    /// A key twice in one object, after unescaping: readers differ on which counts.
+    DuplicateKey "duplicate-key" "an object holds a key twice";
+    /// U+0000 in a key: C strings end there.
+    NulInKey "nul-in-key" "a key holds a NUL character";
+
+    // The JSON-RPC envelope.
+    /// An array of messages.
+    Batch "batch" "batches of messages are not accepted";
+    /// Neither object nor array.
+    NotAnObject "not-an-object" "a message must be a JSON object";
+    /// `jsonrpc` absent or not the string `2.0`.
+    Version "jsonrpc-version" "`jsonrpc` must be the string `2.0`";
+    /// A top-level key that JSON-RPC does not define.
+    UnknownKey "unknown-key" "the message holds a key that JSON-RPC does not define";
+    /// A key that differs from a protocol key only by case or folding: some readers take it for that key.
+    KeyVariant "key-variant" "a key differs from a protocol key only by case";
+    /// Members of a request and of a response, or `result` beside `error`.
+    Hybrid "hybrid" "the message is a request and a response at once";
+    /// Neither `method`, `result` nor `error`.
+    NoKind "no-kind" "the message is neither request nor response";
+    /// An id that is neither a string nor an integer.
+    BadId "bad-id" "`id` must be a string or an integer";
+    /// A response without id.
+    MissingId "missing-id" "a response must have an `id`";
+    /// `method` is not a string, or empty.
+    BadMethod "bad-method" "`method` must be a string";
+    /// `params` is not an object.
+    ParamsNotObject "params-not-object" "`params` must be an object";
+    /// `arguments` is not an object.
+    ArgumentsNotObject "arguments-not-object" "`arguments` must be an object";
+    /// `_meta` is not an object.
+    MetaNotObject "meta-not-object" "`_meta` must be an object";
+    /// `result` or `error` is not an object.
+    ResultNotObject "result-not-object" "`result` and `error` must be objects";
+    /// A `tools/call` without id: nobody should execute it.
+    CallWithoutId "call-without-id" "a `tools/call` must have an `id`";
+    /// A `tools/call` whose `name` is not a string.
+    BadToolName "bad-tool-name" "a `tools/call` must name its tool in a string";
+    /// A tool list with an entry that has no name.
+    BadToolList "bad-tool-list" "a tool list holds an entry without a name";
+
+    // The HTTP head.
+    /// Not exactly `application/json`.
+    MediaType "media-type" "the media type must be `application/json`";
+    /// A parameter other than `charset=utf-8`.
+    MediaTypeParameter "media-type-parameter" "the media type may have no parameter but `charset=utf-8`";
+    /// A Content-Encoding other than identity.
+    ContentEncoding "content-encoding" "the body must not be encoded";
+    /// A header twice that may be given once.
+    RepeatedHeader "repeated-header" "a header that may be given once is given more often";
+    /// A header name that some servers take for a protocol header (`mcp_session_id`).
+    HeaderVariant "header-variant" "a header's name differs from a protocol header only by `_`";
+    /// Content-Length beside Transfer-Encoding.
+    BodyLength "body-length" "the body's length is given in two ways";
+    /// Bytes that the header's value may not hold, or a bad encoding of it.
+    BadHeaderValue "bad-header-value" "a protocol header's value is not valid";
+    /// A mirror header that says something else than the body.
+    HeaderMismatch "header-mismatch" "a header disagrees with the body";
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.sentence())
+    }
+}
