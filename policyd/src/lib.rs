@@ -5,4 +5,14 @@
 
 #![deny(unsafe_code)]
 
+#[expect(
+    unsafe_code,
+    reason = "BPF system calls and sockets that have no safe wrapper; each block says why it is sound"
+)]
+pub mod capture;
+pub mod config;
+pub mod diagnostic;
 pub mod mcp;
+pub mod policy;
+pub mod state;
+pub mod tls;

@@ -1,0 +1,397 @@
+//! What a policy does to calls: the rules in their order, with time as an argument.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+
+use super::decide::{Judgement, Subject, judge};
+use super::document::{self, Json, Node};
+use super::path::{Found, Path};
+use super::*;
+use crate::config::OtherPaths;
+use crate::state::Memory;
+
+mod shipped;
+mod whole;
+
+/// A grant under a policy, and the store behind it.
+struct World {
+    grant: Grant,
+    memory: Arc<Memory>,
+}
+
+/// What a call came to.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    /// `None`: allowed.
+    denied: Option<Denial>,
+    rule: String,
+}
+
+impl World {
+    fn new(policy: &str) -> World {
+        let policy = Policy::load("policy.json", policy).unwrap_or_else(|report| panic!("{}", report.render(false)));
+        let grant = Grant {
+            name: "office".into(),
+            who: Who::default(),
+            server: "server".into(),
+            policy_path: PathBuf::from("policy.json"),
+            policy: Arc::new(policy),
+        };
+        World { grant, memory: Arc::default() }
+    }
+
+    /// Another grant of the same store.
+    fn granted(&self, name: &str, policy: &str) -> World {
+        let mut other = World::new(policy);
+        other.grant.name = name.into();
+        World { memory: self.memory.clone(), ..other }
+    }
+
+    fn judge(&self, subject: &Subject<'_>, arguments: &str, session: &str, seconds: f64) -> Judgement {
+        let tree = document::parse(arguments, &mut Vec::new()).expect("arguments");
+        let context = Context {
+            grant: Some(&self.grant),
+            server: "server",
+            session,
+            now: Time::default().after(Duration::from_secs_f64(seconds)),
+        };
+        judge(&context, subject, |path| look_up(&tree, arguments, path), &*self.memory)
+    }
+
+    fn call(&self, tool: &str, seconds: f64) -> Outcome {
+        self.call_with(tool, "{}", seconds)
+    }
+
+    fn call_with(&self, tool: &str, arguments: &str, seconds: f64) -> Outcome {
+        let judgement = self.judge(&Subject::request("tools/call", Some(tool)), arguments, "session", seconds);
+        Outcome { rule: judgement.rule.pointer.to_string(), denied: judgement.refusal.map(|refusal| refusal.denial) }
+    }
+}
+
+impl Outcome {
+    fn reason(&self) -> &str {
+        self.denied.as_ref().map_or("allowed", |denial| &denial.reason)
+    }
+}
+
+fn look_up<'a>(tree: &'a Node, text: &'a str, path: &Path) -> Found<'a> {
+    let mut node = tree;
+    for key in path.keys() {
+        let Json::Object(members) = &node.json else { return Found::Absent };
+        let Some(member) = members.iter().find(|member| member.key == key) else { return Found::Absent };
+        node = &member.value;
+    }
+    match node.json {
+        Json::Number => Found::Number(&text[node.span.clone()]),
+        _ => Found::Other,
+    }
+}
+
+#[test]
+fn the_first_rule_that_denies_wins() {
+    let world = World::new(
+        r#"{ "version": "1", "default": "deny", "hide": ["secret", "admin.*"],
+            "all_tools": { "limits": [ { "counter": "calls", "window": "minute", "max": 3 } ] },
+            "tools": {
+              "secret": {}, "search": {}, "s/~*": {},
+              "drop": { "action": "deny", "reason": "Never from an agent." },
+              "stop": { "action": "deny", "rate_limit": { "max": 5, "window": 60 } },
+              "slow": { "limits": [ { "counter": "slow", "window": "hour", "max": 1, "on_deny": "Once an hour." } ],
+                        "rate_limit": { "max": 1, "window": "day" } } } }"#,
+    );
+    for (tool, rule, reason, reply) in [
+        ("secret", "/hide/0", "tool `secret` is hidden", Reply::UnknownTool),
+        ("admin.x", "/hide/1", "tool `admin.x` is hidden", Reply::UnknownTool),
+        ("other", "/default", "tool `other` is not allowed", Reply::Result),
+        ("drop", "/tools/drop/action", "Never from an agent.", Reply::Result),
+        ("stop", "/tools/stop/action", "tool `stop` is not allowed", Reply::Result),
+    ] {
+        let outcome = world.call(tool, 0.0);
+        let denial = outcome.denied.expect(tool);
+        assert_eq!((outcome.rule.as_str(), &*denial.reason, denial.reply), (rule, reason, reply));
+        assert_eq!(&*denial.rule.pointer, rule);
+    }
+    // None of these used anything of the three calls a minute.
+    assert_eq!(world.call("slow", 0.0), Outcome { denied: None, rule: "/tools/slow".into() });
+    let second = world.call("slow", 1.0);
+    assert_eq!((second.reason(), second.rule.as_str()), ("Once an hour. Try again in 86399 s", "/tools/slow/limits/0"));
+    assert_eq!(world.call("search", 2.0).reason(), "allowed");
+    assert_eq!(world.call("s/~x", 2.0).rule, "/tools/s~1~0*");
+    let fourth = world.call("search", 2.5);
+    assert_eq!(fourth.reason(), "rate limit reached for tool `search`; try again in 58 s");
+    assert_eq!(fourth.rule, "/all_tools/limits/0");
+    assert_eq!(fourth.denied.expect("denied").retry_after, Some(Duration::from_millis(57_500)));
+}
+
+#[test]
+fn all_tools_holds_for_what_the_default_allows() {
+    let world = World::new(
+        r#"{ "version": "1", "default": "allow", "tools": {},
+            "all_tools": { "limits": [ { "counter": "calls", "window": "60s", "max": 1 } ] } }"#,
+    );
+    assert_eq!(world.call("a", 0.0), Outcome { denied: None, rule: "/default".into() });
+    assert_eq!(world.call("b", 0.0).rule, "/all_tools/limits/0");
+    assert_eq!(world.call("b", 60.0).reason(), "allowed");
+}
+
+#[test]
+fn amounts_are_counted_exactly_as_written() {
+    let world = World::new(
+        r#"{ "version": "1", "default": "deny", "tools": { "pay": { "limits": [
+            { "counter": "spend", "window": "day", "max": 1.0, "increment_from": "args.order.amount" } ] } } }"#,
+    );
+    let pay = |amount: &str| world.call_with("pay", &format!(r#"{{ "order": {{ "amount": {amount} }} }}"#), 0.0);
+    for _ in 0..9 {
+        assert_eq!(pay("0.1").reason(), "allowed");
+    }
+    assert_eq!(pay("0.1000000000000000000000000001").reason(), "limit reached for tool `pay`; try again in 86400 s");
+    assert_eq!(pay("1e-1").reason(), "allowed", "ten times 0.1 is 1, not 0.9999999999999999");
+    assert_eq!(pay("0").reason(), "allowed");
+    assert_eq!(pay("2").reason(), "limit reached for tool `pay`", "no use in trying that again");
+    let uncountable = "the amount that limits tool `pay` is missing or cannot be counted";
+    for amount in
+        ["-0.1", "-1e-5", "\"1\"", "null", "true", "[1]", "{}", "1e40", "1e-40", "79228162514264337593543950336"]
+    {
+        let outcome = pay(amount);
+        assert_eq!((outcome.reason(), outcome.rule.as_str()), (uncountable, "/tools/pay/limits/0"), "{amount}");
+    }
+    for arguments in ["{}", r#"{"order": 1}"#, r#"{"Order": {"amount": 1}}"#] {
+        assert_eq!(world.call_with("pay", arguments, 0.0).reason(), uncountable);
+    }
+    // Full of digits, the sum of both cannot be kept exactly: refused, not rounded.
+    assert_eq!(
+        pay("0.0000000000000000000000000001").denied.expect("denied").retry_after,
+        Some(Duration::from_secs(86_400))
+    );
+}
+
+#[test]
+fn scopes_share_what_they_say() {
+    let policy = |scope: &str| {
+        format!(
+            r#"{{ "version": "1", "default": "deny", "tools": {{ "t": {{ "limits":
+                [ {{ "counter": "{scope}", "window": "minute", "max": 1, "scope": "{scope}" }} ] }} }} }}"#
+        )
+    };
+    // Whether a second call fits after the first: of another session, grant, server.
+    for (scope, session, grant, server) in [
+        ("grant", false, true, true),
+        ("session", true, true, true),
+        ("server", false, false, true),
+        ("host", false, false, false),
+        ("global", false, false, false),
+    ] {
+        let world = World::new(&policy(scope));
+        let call = |world: &World, session: &str, server: &str| {
+            let context = Context { grant: Some(&world.grant), server, session, now: Time(0) };
+            judge(&context, &Subject::Call("t"), |_| Found::Absent, &*world.memory).refusal.is_none()
+        };
+        assert!(call(&world, "s1", "a"));
+        assert!(!call(&world, "s1", "a"), "{scope}");
+        assert_eq!(call(&world, "s2", "a"), session, "{scope}: another session");
+        assert_eq!(call(&world.granted("other", &policy(scope)), "s1", "a"), grant, "{scope}: another grant");
+        assert_eq!(call(&world, "s1", "b"), server, "{scope}: another server");
+    }
+}
+
+#[test]
+fn a_reload_loses_no_counter() {
+    let limits = |max: u32| {
+        format!(
+            r#"{{ "version": "1", "default": "deny", "tools": {{
+                "t": {{ "limits": [ {{ "counter": "c", "window": "minute", "max": {max} }} ] }},
+                "u": {{ "rate_limit": {{ "max": {max}, "window": 60 }} }} }} }}"#
+        )
+    };
+    let world = World::new(&limits(1));
+    assert_eq!((world.call("t", 0.0).reason(), world.call("u", 0.0).reason()), ("allowed", "allowed"));
+    let reloaded = world.granted("office", &limits(2));
+    for tool in ["t", "u"] {
+        assert_eq!(reloaded.call(tool, 1.0).reason(), "allowed", "{tool}");
+        assert!(reloaded.call(tool, 1.0).denied.is_some(), "{tool}: the first call still counts");
+    }
+}
+
+#[test]
+fn what_is_given_back_can_be_used_again() {
+    let world = World::new(
+        r#"{ "version": "1", "default": "deny", "tools": { "t": { "rate_limit": { "max": 1, "window": 60 } } } }"#,
+    );
+    let subject = Subject::request("tools/call", Some("t"));
+    let judgement = world.judge(&subject, "{}", "s", 0.0);
+    assert_eq!(judgement.counters[0].counter.as_ref(), "/tools/t/rate_limit");
+    assert_eq!((judgement.counters[0].used, judgement.counters[0].max), (Decimal::ONE, Decimal::ONE));
+    assert!(world.judge(&subject, "{}", "s", 1.0).refusal.is_some());
+    judgement.reservation.give_back();
+    assert!(world.judge(&subject, "{}", "s", 1.0).refusal.is_none());
+}
+
+#[test]
+fn plumbing_passes_and_data_follows_the_default() {
+    for (default, data) in [("deny", false), ("allow", true)] {
+        let world = World::new(&format!(r#"{{ "version": "1", "default": "{default}" }}"#));
+        let passes = |subject: Subject<'_>| world.judge(&subject, "{}", "s", 0.0).refusal.is_none();
+        for method in ["initialize", "ping", "tools/list", "resources/templates/list", "server/discover"] {
+            assert!(passes(Subject::request(method, None)), "{method}");
+        }
+        for method in ["resources/read", "prompts/get", "completion/complete", "tasks/result", "Tools/Call", "x/y", ""]
+        {
+            assert_eq!(passes(Subject::request(method, None)), data, "{method}");
+        }
+        assert!(passes(Subject::Response));
+        assert!(passes(Subject::notification("notifications/initialized")));
+        assert!(!passes(Subject::notification("tools/call")), "a call without an id");
+        assert!(!passes(Subject::request("tools/call", None)), "a call without a name");
+    }
+    let world = World::new(r#"{ "version": "1", "default": "deny" }"#);
+    let refusal = world.judge(&Subject::request("resources/read", None), "{}", "s", 0.0).refusal.expect("denied");
+    assert_eq!((&*refusal.denial.reason, refusal.denial.reply), ("`resources/read` is not allowed", Reply::Error));
+}
+
+#[test]
+fn without_a_grant_nothing_passes() {
+    let context = Context { grant: None, server: "server", session: "s", now: Time(0) };
+    for (subject, reply) in [
+        (Subject::request("tools/call", Some("t")), Reply::Result),
+        (Subject::request("initialize", None), Reply::Error),
+        (Subject::request("resources/read", None), Reply::Error),
+        (Subject::Response, Reply::Drop),
+        (Subject::notification("x"), Reply::Drop),
+    ] {
+        let refusal = judge(&context, &subject, |_| Found::Absent, &Memory::default()).refusal.expect("denied");
+        assert_eq!((&*refusal.denial.rule.pointer, refusal.denial.rule.kind), ("no-grant", RuleKind::NoGrant));
+        assert_eq!((refusal.denial.reply, refusal.lifted), (reply, false), "{subject:?}");
+    }
+}
+
+#[test]
+fn a_passage_needs_a_grant_at_the_endpoint_only() {
+    let world = World::new(r#"{ "version": "1", "default": "deny" }"#);
+    let rule = |grant, target| passage(grant, target).map(drop).map_err(|denial| denial.rule.pointer.to_string());
+    for grant in [None, Some(&world.grant)] {
+        let endpoint = if grant.is_some() { Ok(()) } else { Err("no-grant".to_owned()) };
+        assert_eq!(rule(grant, Target::Endpoint), endpoint);
+        assert_eq!(rule(grant, Target::OtherPath(OtherPaths::Pass)), Ok(()));
+        assert_eq!(rule(grant, Target::OtherPath(OtherPaths::Refuse)), Err("other-paths".to_owned()));
+    }
+}
+
+/// A store that cannot be asked.
+struct Gone;
+
+impl Counters for Gone {
+    fn reserve(&self, _: &mut [Want<'_>], _: Time) -> Result<Reservation, Refused> {
+        Err(Refused::Unavailable)
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_asked_denies_even_when_observing() {
+    for mode in ["enforce", "observe"] {
+        let world = World::new(&format!(
+            r#"{{ "version": "1", "default": "allow", "mode": "{mode}",
+                "tools": {{ "t": {{ "rate_limit": {{ "max": 1, "window": 60 }} }} }} }}"#
+        ));
+        let context = Context { grant: Some(&world.grant), server: "server", session: "s", now: Time(0) };
+        let judge = |tool| judge(&context, &Subject::Call(tool), |_| Found::Absent, &Gone).refusal;
+        let refusal = judge("t").expect("denied");
+        assert_eq!((refusal.denial.rule.kind, refusal.lifted), (RuleKind::StateUnavailable, false));
+        assert!(judge("without limits").is_none(), "it needs no store");
+    }
+}
+
+#[test]
+fn lists_leave_out_what_no_argument_could_pass() {
+    let rules = r#""hide": ["h*"], "tools": { "a": {}, "hidden": {}, "d": { "action": "deny" },
+        "z": { "rate_limit": { "max": 0, "window": 60 } }, "x.*": {},
+        "half": { "limits": [ { "counter": "c", "window": "day", "max": 0.5 } ] },
+        "amount": { "limits": [ { "counter": "m", "window": "day", "max": 0, "increment_from": "args.n" } ] } }"#;
+    let load = |rest: &str| Policy::load("p", &format!(r#"{{ "version": "1", {rest} }}"#)).expect("loads");
+    let deny = load(&format!(r#""default": "deny", {rules}"#));
+    for (tool, unlisted) in [
+        ("a", false),
+        ("hidden", true),
+        ("h", true),
+        ("d", true),
+        ("z", true),
+        ("half", true),
+        ("amount", false),
+        ("x.y", false),
+        ("unknown", true),
+    ] {
+        assert_eq!(deny.unlists(tool), unlisted, "{tool}");
+    }
+    assert!(deny.filters_lists());
+    let allow = load(&format!(r#""default": "allow", {rules}"#));
+    assert!(!allow.unlists("unknown") && allow.unlists("d") && allow.filters_lists());
+    let observe = load(&format!(r#""default": "deny", "mode": "observe", {rules}"#));
+    assert!(!observe.unlists("d") && !observe.filters_lists() && observe.observes());
+    assert!(
+        !load(r#""default": "allow", "tools": { "a": { "rate_limit": { "max": 1, "window": 1 } } }"#).filters_lists()
+    );
+    let nothing =
+        load(r#""default": "allow", "all_tools": { "limits": [ { "counter": "c", "window": "day", "max": 0 } ] }"#);
+    assert!(nothing.unlists("a") && nothing.filters_lists());
+    let mut named: Vec<&str> = deny.named_tools().collect();
+    named.sort_unstable();
+    assert_eq!(named, ["a", "amount", "d", "half", "hidden", "z"]);
+}
+
+#[test]
+fn deny_as_error_changes_the_reply_of_refused_calls() {
+    let world = World::new(r#"{ "version": "1", "default": "deny", "deny_as": "error", "hide": ["h"] }"#);
+    assert_eq!(world.call("x", 0.0).denied.expect("denied").reply, Reply::Error);
+    assert_eq!(world.call("h", 0.0).denied.expect("denied").reply, Reply::UnknownTool);
+}
+
+#[test]
+fn a_name_in_a_message_is_short_and_printable() {
+    let world = World::new(r#"{ "version": "1", "default": "deny" }"#);
+    assert_eq!(world.call("a\u{1b}[2J\n`", 0.0).reason(), "tool `a\\u{1b}[2J\\n`` is not allowed");
+    assert!(world.call(&"x".repeat(1_000_000), 0.0).reason().len() < 200);
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Observing computes what enforcing would do, call by call, and lets everything pass.
+        #[test]
+        fn observe_and_enforce_find_the_same_rule(
+            calls in prop::collection::vec((0..5usize, 0..20u64, 0..2usize, "-?[0-9]{1,3}(\\.[0-9])?|null"), 1..80),
+        ) {
+            let policy = |mode: &str| format!(
+                r#"{{ "version": "1", "default": "deny", "mode": "{mode}", "hide": ["b*"],
+                    "all_tools": {{ "limits": [ {{ "counter": "all", "window": "90s", "max": 9, "scope": "server" }} ] }},
+                    "tools": {{
+                      "a": {{ "rate_limit": {{ "max": 3, "window": 60 }} }},
+                      "c*": {{ "limits": [ {{ "counter": "n", "window": "minute", "max": 500, "increment_from": "args.n" }} ] }},
+                      "d": {{ "action": "deny" }} }} }}"#
+            );
+            let (enforce, observe) = (World::new(&policy("enforce")), World::new(&policy("observe")));
+            let mut now = 0;
+            for (tool, wait, session, amount) in calls {
+                now += wait;
+                let tool = ["a", "b1", "c1", "d", "e"][tool];
+                let arguments = format!(r#"{{ "n": {} }}"#, amount.trim_start_matches("00").trim_start_matches('0'));
+                let arguments = if document::parse(&arguments, &mut Vec::new()).is_some() { arguments } else { "{}".into() };
+                let subject = Subject::request("tools/call", Some(tool));
+                let session = ["s1", "s2"][session];
+                #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+                let judge = |world: &World| world.judge(&subject, &arguments, session, now as f64);
+                let (enforced, observed) = (judge(&enforce), judge(&observe));
+                prop_assert_eq!(&enforced.rule, &observed.rule);
+                prop_assert_eq!(&enforced.counters, &observed.counters);
+                let denial = |judgement: &Judgement| judgement.refusal.as_ref().map(|refusal| refusal.denial.clone());
+                prop_assert_eq!(denial(&enforced), denial(&observed));
+                prop_assert!(observed.refusal.is_none_or(|refusal| refusal.lifted));
+                prop_assert!(enforced.refusal.is_none_or(|refusal| !refusal.lifted));
+            }
+        }
+    }
+}
