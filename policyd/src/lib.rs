@@ -5,6 +5,8 @@
 
 #![deny(unsafe_code)]
 
+pub mod admin;
+pub mod audit;
 #[expect(
     unsafe_code,
     reason = "BPF system calls and sockets that have no safe wrapper; each block says why it is sound"
@@ -15,4 +17,5 @@ pub mod diagnostic;
 pub mod mcp;
 pub mod policy;
 pub mod state;
+pub mod telemetry;
 pub mod tls;
