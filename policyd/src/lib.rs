@@ -13,9 +13,11 @@ pub mod audit;
 )]
 pub mod capture;
 pub mod config;
+pub mod daemon;
 pub mod diagnostic;
 pub mod mcp;
 pub mod policy;
+pub mod proxy;
 pub mod state;
 pub mod telemetry;
 pub mod tls;

@@ -1,0 +1,279 @@
+//! One message: vetted, decided, recorded. Nothing is awaited between the judgement and its record.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::request::Parts;
+use nix::time::{ClockId, clock_gettime};
+
+use super::agent::{Agent, Way};
+use super::respond::{Asked, Refusal};
+use super::response::Reading;
+use crate::audit;
+use crate::mcp::headers::{self, Fault};
+use crate::mcp::{self, Kind, Malformed};
+use crate::policy::{
+    Context, CounterStates, Decision, Denial, Passage, Permit, Reply, Rule, RuleKind, Target, Time, Verdict, decide,
+    passage,
+};
+use crate::telemetry::events;
+use crate::telemetry::{Decided, Effect};
+
+/// What was decided about a request.
+pub enum Judged<P> {
+    /// It may be forwarded; its decision is recorded.
+    Forward {
+        /// The right to do so.
+        permit: P,
+        /// Records the outcome.
+        call: audit::Call,
+        /// Whether its response has to be read.
+        reading: Reading,
+        /// How to answer it, should forwarding fail.
+        asked: Asked,
+    },
+    /// It was refused, which is recorded; this is the reply.
+    Refuse(Refusal),
+}
+
+/// Judges a body that has to be a message.
+pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judged<Permit> {
+    let started = Instant::now();
+    let worker = &agent.worker;
+    let mut parser = worker.parser.borrow_mut();
+    let session = text(head, "mcp-session-id");
+    let message = match mcp::vet(&mut parser, body) {
+        Ok(message) => message,
+        Err(malformed) => {
+            // A body in another encoding is told by its head rather than by what it looks like.
+            let fault = headers::check_head(&head.headers).err();
+            return refuse_malformed(agent, way, head, body, started, malformed, fault);
+        }
+    };
+    let version =
+        match headers::check_head(&head.headers).and_then(|()| headers::check_mirrors(&head.headers, &message)) {
+            Ok(version) => version,
+            Err(fault) => {
+                let id = matches!(message.kind(), Kind::Request { .. }).then(|| message.id()).flatten();
+                let malformed = Malformed { cause: fault.cause, at: 0, id: id.map(|id| id.0.to_owned()) };
+                return refuse_malformed(agent, way, head, body, started, malformed, Some(fault));
+            }
+        };
+    let known = session.filter(|id| worker.shared.knows_session(&agent.server.name, id));
+    let context = Context {
+        grant: way.grant.as_deref(),
+        server: &agent.server.name,
+        session: known.unwrap_or(&agent.process),
+        now: now(),
+    };
+    let verdict = decide(&context, &message, &worker.shared.counters);
+    let asked = Asked {
+        id: match message.kind() {
+            Kind::Request { id, .. } => Some(body.slice_ref(id.0.as_bytes())),
+            Kind::Notification { .. } | Kind::Response { .. } => None,
+        },
+        version,
+        form: mcp::reply::accepts(&head.headers),
+        opens_session: message.method() == Some("initialize"),
+    };
+    let facts = Facts {
+        method: message.method(),
+        tool: message.tool(),
+        session,
+        version: version.map(mcp::Version::name),
+        arguments: message.arguments().map(|arguments| arguments.raw().as_bytes()),
+        received: body.len(),
+        started,
+        unrecorded: match message.kind() {
+            Kind::Request { .. } if message.tool().is_some() => Reply::Result,
+            Kind::Request { .. } => Reply::Error,
+            Kind::Notification { .. } | Kind::Response { .. } => Reply::Drop,
+        },
+    };
+    let reading = Reading::of(way.grant.as_ref(), &message);
+    let ruling = Ruling::from(verdict);
+    record(agent, way, &facts, ruling, asked, reading, |permit| permit.redeem().1.give_back())
+}
+
+/// Judges a request that carries no JSON-RPC.
+pub fn other(agent: &Rc<Agent>, way: &Way, head: &Parts, target: Target) -> Judged<Passage> {
+    let facts = Facts {
+        method: Some(head.method.as_str()),
+        tool: None,
+        session: text(head, "mcp-session-id"),
+        version: text(head, "mcp-protocol-version"),
+        arguments: None,
+        received: 0,
+        started: Instant::now(),
+        unrecorded: Reply::Error,
+    };
+    let reading = match target {
+        Target::Endpoint => Reading::stream(way.grant.as_ref()),
+        Target::OtherPath(_) => Reading::elsewhere(way.grant.as_ref()),
+    };
+    let ruling = match passage(way.grant.as_deref(), target) {
+        Ok(passage) => Ruling {
+            effect: Ok(passage),
+            rule: Rule::word(RuleKind::Protocol),
+            observed: None,
+            counters: CounterStates::new(),
+        },
+        Err(denial) => Ruling::deny(denial),
+    };
+    record(agent, way, &facts, ruling, Asked::plainly(head), reading, drop)
+}
+
+/// Refuses a request that was not read far enough to be judged.
+pub fn refuse(agent: &Rc<Agent>, way: &Way, head: &Parts, denial: Denial) -> Refusal {
+    let facts = Facts {
+        method: None,
+        tool: None,
+        session: text(head, "mcp-session-id"),
+        version: text(head, "mcp-protocol-version"),
+        arguments: None,
+        received: 0,
+        started: Instant::now(),
+        unrecorded: Reply::Error,
+    };
+    match record(agent, way, &facts, Ruling::<Never>::deny(denial), Asked::plainly(head), Reading::Never, drop) {
+        Judged::Refuse(refusal) => refusal,
+        Judged::Forward { permit, .. } => match permit {},
+    }
+}
+
+/// Stands for a permit that cannot be.
+enum Never {}
+
+fn refuse_malformed(
+    agent: &Rc<Agent>,
+    way: &Way,
+    head: &Parts,
+    body: &Bytes,
+    started: Instant,
+    malformed: Malformed,
+    fault: Option<Fault>,
+) -> Judged<Permit> {
+    let cause = fault.as_ref().map_or(malformed.cause, |fault| fault.cause);
+    agent.worker.shared.telemetry.emit(events::Malformed { cause: cause.word() });
+    let facts = Facts {
+        method: None,
+        tool: None,
+        session: text(head, "mcp-session-id"),
+        version: text(head, "mcp-protocol-version"),
+        arguments: None,
+        received: body.len(),
+        started,
+        unrecorded: Reply::Error,
+    };
+    let mut asked = Asked::plainly(head);
+    let reason = fault.map_or_else(|| malformed.to_string(), |fault| fault.to_string());
+    asked.id = malformed.id.map(Bytes::from);
+    let denial = Denial::malformed(reason, Reply::Error);
+    record(agent, way, &facts, Ruling::deny(denial), asked, Reading::Never, drop)
+}
+
+/// What a record says of a message, besides the ruling.
+struct Facts<'a> {
+    method: Option<&'a str>,
+    tool: Option<&'a str>,
+    session: Option<&'a str>,
+    version: Option<&'a str>,
+    arguments: Option<&'a [u8]>,
+    received: usize,
+    started: Instant,
+    /// How it is told that this cannot be recorded, where the policy would allow it.
+    unrecorded: Reply,
+}
+
+/// A decision, with the right that it gives.
+struct Ruling<P> {
+    effect: Result<P, Denial>,
+    rule: Rule,
+    observed: Option<Denial>,
+    counters: CounterStates,
+}
+
+/// Records a ruling. One that cannot be recorded becomes a denial, and `undo` takes its right back.
+fn record<P>(
+    agent: &Rc<Agent>,
+    way: &Way,
+    facts: &Facts<'_>,
+    ruling: Ruling<P>,
+    asked: Asked,
+    reading: Reading,
+    undo: impl FnOnce(P),
+) -> Judged<P> {
+    let denial = ruling.effect.as_ref().err().or(ruling.observed.as_ref());
+    let recorder = &agent.worker.recorder;
+    let decided = Decided {
+        call: recorder.next_call(),
+        at: SystemTime::now(),
+        identity: &agent.identity,
+        grant: way.grant.as_ref().map(|grant| &*grant.name),
+        server: &agent.server.name,
+        method: facts.method,
+        tool: facts.tool,
+        effect: if ruling.effect.is_ok() { Effect::Allow } else { Effect::Deny },
+        rule: &ruling.rule,
+        reason: denial.map(|denial| &*denial.reason),
+        observed: ruling.observed.is_some(),
+        counters: &ruling.counters,
+        session: facts.session,
+        protocol_version: facts.version,
+        arguments: facts.arguments,
+        took: facts.started.elapsed(),
+    };
+    match (recorder.decided(&decided), ruling.effect) {
+        (Ok(mut call), effect) => {
+            call.outcome.bytes_in = facts.received as u64;
+            match effect {
+                Ok(permit) => Judged::Forward { permit, call, reading, asked },
+                Err(denial) => {
+                    Judged::Refuse(Refusal { denial, asked, tool: facts.tool.map(str::to_owned), call: Some(call) })
+                }
+            }
+        }
+        (Err(audit::Unavailable), effect) => {
+            let reply = match effect {
+                Ok(permit) => {
+                    undo(permit);
+                    facts.unrecorded
+                }
+                Err(denial) => denial.reply,
+            };
+            Judged::Refuse(Refusal {
+                denial: Denial::audit_unavailable(reply),
+                asked,
+                tool: facts.tool.map(str::to_owned),
+                call: None,
+            })
+        }
+    }
+}
+
+/// The time that limits go by: it runs while the machine sleeps, and never back.
+fn now() -> Time {
+    // CLOCK_BOOTTIME cannot fail on a kernel that has eBPF; were it to, all windows would stand still and fill: closed.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Time(0), |now| Time(Duration::from(now).as_nanos() as u64))
+}
+
+fn text<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
+    head.headers.get(name)?.to_str().ok()
+}
+
+impl<P> Ruling<P> {
+    fn deny(denial: Denial) -> Self {
+        Self { rule: denial.rule.clone(), effect: Err(denial), observed: None, counters: CounterStates::new() }
+    }
+}
+
+impl From<Verdict> for Ruling<Permit> {
+    fn from(verdict: Verdict) -> Self {
+        let effect = match verdict.decision {
+            Decision::Allow(permit) => Ok(permit),
+            Decision::Deny(denial) => Err(denial),
+        };
+        Self { effect, rule: verdict.rule, observed: verdict.observed, counters: verdict.counters }
+    }
+}

@@ -1,0 +1,27 @@
+//! A connection's life: [`connection`] classifies and routes it; what passes is joined by [`splice`]; what is inspected is
+//! served by [`serve`], and each request of it goes through [`exchange`]: [`intake`] → [`judge`] → [`forward`] →
+//! [`response`], with [`respond`] for every answer of policyd's own.
+
+pub mod admission;
+pub mod agent;
+mod alpn;
+mod authority;
+mod body;
+pub mod connection;
+mod dial;
+mod exchange;
+mod exec;
+mod fields;
+mod forward;
+mod intake;
+mod judge;
+mod lists;
+mod pool;
+mod prefixed;
+mod respond;
+mod response;
+mod serve;
+mod splice;
+mod streams;
+mod upstream;
+pub mod worker;

@@ -1,0 +1,453 @@
+//! Responses on their way back: streamed as they come, lists filtered, each leaving its outcome.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::agent::{Agent, Way};
+use super::fields;
+use super::intake::Gathered;
+use super::lists::{ListError, Lists};
+use super::streams::Stream;
+use super::upstream::Lease;
+use crate::audit;
+use crate::config::Limits;
+use crate::mcp::sse;
+use crate::mcp::{Kind, Message};
+use crate::policy::Grant;
+use crate::telemetry::StreamGuard;
+
+/// Whether, and for whom, the messages of a response are read.
+#[derive(Clone, Debug)]
+pub enum Reading {
+    /// Its bytes go through unread.
+    Never,
+    /// Its messages are read, and lists among them filtered by this grant's policy.
+    Lists(Arc<Grant>),
+    /// Only the messages of an SSE stream are: on a path that may be an endpoint of the server that nobody declared.
+    Events(Arc<Grant>),
+}
+
+/// What a response says that it is, as lenient clients read it: they look for a media type anywhere in the field, or only
+/// at its beginning, and join repeated fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Media {
+    Events,
+    Json,
+    Other,
+    /// Some clients would read events, others JSON.
+    Unclear,
+}
+
+/// The body of a response to the agent.
+pub enum ReplyBody {
+    /// Policyd's own answer, or a response that was read whole.
+    Whole {
+        /// The bytes, until they are taken.
+        bytes: Option<Bytes>,
+        /// Records the outcome.
+        call: Option<audit::Call>,
+    },
+    /// The server's, as it comes.
+    Relay(Box<Relay>),
+}
+
+/// A response that is passed on as it comes.
+pub struct Relay {
+    upstream: Incoming,
+    events: Option<Events>,
+    call: audit::Call,
+    lease: Option<Lease>,
+    stream: Option<(Rc<Stream>, StreamGuard)>,
+}
+
+/// The events of an SSE response, read one by one.
+struct Events {
+    decoder: sse::Decoder,
+    lists: Lists,
+    ready: VecDeque<Bytes>,
+}
+
+/// Why a response could not be passed on, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseError {
+    /// The server's connection broke.
+    #[error("the server's response broke off: {0}")]
+    Broken(#[from] hyper::Error),
+    /// A list could not be read, so it could not be filtered.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// An event is longer than `limits.event`.
+    #[error(transparent)]
+    Event(#[from] sse::TooLarge),
+    /// An event that readers split differently.
+    #[error("an event of the server holds line separators that clients read differently")]
+    Ambiguous,
+    /// A response that has to be read is longer than `limits.event`.
+    #[error("the server's response is longer than {0} bytes")]
+    TooLong(usize),
+    /// An encoding that was not asked for.
+    #[error("the server sent an encoding that was not asked for")]
+    Encoded,
+    /// A media type that clients read differently.
+    #[error("the server's response is called both JSON and an event stream")]
+    Unclear,
+}
+
+impl ResponseError {
+    /// The word for it in outcome records.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Broken(_) => "upstream-broken",
+            Self::List(_) | Self::Ambiguous | Self::Unclear => "list-unreadable",
+            Self::Event(_) | Self::TooLong(_) => "response-too-long",
+            Self::Encoded => "response-encoded",
+        }
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// How the response to `message` is read: where the policy leaves tools out of lists, all of it is (clients match
+    /// answers to requests loosely, so that a list may come in any response); and lists are always, for their names.
+    pub fn of(grant: Option<&Arc<Grant>>, message: &Message<'_>) -> Self {
+        let list = matches!(message.kind(), Kind::Request { method, .. } if method == "tools/list");
+        match grant {
+            Some(grant) if list || grant.policy.filters_lists() => Self::Lists(Arc::clone(grant)),
+            _ => Self::Never,
+        }
+    }
+
+    /// How a stream of the server's own messages is read: answers may be replayed on it.
+    pub fn stream(grant: Option<&Arc<Grant>>) -> Self {
+        match grant {
+            Some(grant) if grant.policy.filters_lists() => Self::Lists(Arc::clone(grant)),
+            _ => Self::Never,
+        }
+    }
+
+    /// How the response on another path is read: servers answer under other paths than the declared one too (`/mcp/`,
+    /// `/sse`), and on a stream there come the answers to what was posted elsewhere.
+    pub fn elsewhere(grant: Option<&Arc<Grant>>) -> Self {
+        match grant {
+            Some(grant) if grant.policy.filters_lists() => Self::Events(Arc::clone(grant)),
+            _ => Self::Never,
+        }
+    }
+}
+
+/// The request that a response is the answer to.
+pub struct Answered<'a> {
+    /// The connection that it came on.
+    pub agent: &'a Rc<Agent>,
+    /// The grant that it was judged under.
+    pub way: &'a Way,
+    /// What may be read of the response.
+    pub limits: &'a Limits,
+    /// Whether it is read.
+    pub reading: Reading,
+    /// Whether somebody waits for an answer to a message, which a drain lets finish.
+    pub is_call: bool,
+}
+
+/// Makes the response to the agent of the server's.
+/// On failure the call comes back, so that the failure can be answered and recorded.
+pub async fn relay(
+    request: Answered<'_>,
+    lease: Lease,
+    response: Response<Incoming>,
+    mut call: audit::Call,
+) -> Result<Response<ReplyBody>, (ResponseError, audit::Call)> {
+    let Answered { agent, way, limits, reading, is_call } = request;
+    let (mut head, upstream) = response.into_parts();
+    fields::strip_hop_by_hop(&mut head.headers);
+    fields::strip_alternatives(&mut head.headers);
+    head.version = http::Version::HTTP_11;
+    call.outcome.status = Some(head.status.as_u16());
+    // Until the last byte has gone out.
+    call.outcome.error = Some("client-gone");
+    let media = media(&head.headers);
+    let events = media == Media::Events;
+    let lists = match reading {
+        Reading::Never => None,
+        Reading::Events(_) if matches!(media, Media::Json | Media::Other) => None,
+        _ if media == Media::Unclear => return Err((ResponseError::Unclear, call)),
+        _ if is_encoded(&head.headers) => return Err((ResponseError::Encoded, call)),
+        Reading::Lists(grant) | Reading::Events(grant) => {
+            Some(Lists::new(Rc::clone(&agent.worker), Arc::clone(&agent.server), grant, limits.list))
+        }
+    };
+    let body = match lists {
+        Some(lists) if !events => {
+            let whole = match gather(upstream, limits.event).await {
+                Ok(whole) => whole,
+                Err(error) => return Err((error, call)),
+            };
+            lease.give_back();
+            let bytes = match lists.filter(&whole, media == Media::Json) {
+                Ok(Some(edited)) => {
+                    head.headers.remove(CONTENT_LENGTH);
+                    Bytes::from(edited)
+                }
+                Ok(None) => whole,
+                Err(error) => return Err((error.into(), call)),
+            };
+            ReplyBody::own(bytes, Some(call))
+        }
+        lists => {
+            let stream = events.then(|| {
+                let telemetry = &agent.worker.shared.telemetry;
+                (agent.stream(way, is_call), telemetry.stream(&agent.server.name))
+            });
+            if lists.is_some() {
+                head.headers.remove(CONTENT_LENGTH);
+            }
+            let events =
+                lists.map(|lists| Events { decoder: sse::Decoder::new(limits.event), lists, ready: VecDeque::new() });
+            ReplyBody::Relay(Box::new(Relay { upstream, events, call, lease: Some(lease), stream }))
+        }
+    };
+    Ok(Response::from_parts(head, body))
+}
+
+/// Reads a response whole.
+async fn gather(mut body: Incoming, limit: usize) -> Result<Bytes, ResponseError> {
+    let mut read = Gathered::default();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            if read.bytes().len() + data.len() > limit {
+                return Err(ResponseError::TooLong(limit));
+            }
+            read.push(data);
+        }
+    }
+    Ok(read.finish())
+}
+
+fn media(fields: &HeaderMap) -> Media {
+    let says = |media: &[u8]| {
+        fields
+            .get_all(CONTENT_TYPE)
+            .iter()
+            .any(|value| value.as_bytes().windows(media.len()).any(|part| part.eq_ignore_ascii_case(media)))
+    };
+    match (says(b"text/event-stream"), says(b"json")) {
+        (true, false) => Media::Events,
+        (false, true) => Media::Json,
+        (false, false) => Media::Other,
+        (true, true) => Media::Unclear,
+    }
+}
+
+fn is_encoded(fields: &HeaderMap) -> bool {
+    fields.get_all(CONTENT_ENCODING).iter().any(|value| value != HeaderValue::from_static("identity"))
+}
+
+// === impl ReplyBody ===
+
+impl ReplyBody {
+    /// A body that is at hand.
+    pub fn own(bytes: Bytes, call: Option<audit::Call>) -> Self {
+        let mut call = call;
+        if let Some(call) = &mut call {
+            call.outcome.error.get_or_insert("client-gone");
+        }
+        let mut body = Self::Whole { bytes: Some(bytes), call };
+        // Nobody asks an empty body for its end: with the head all is said.
+        if let Self::Whole { bytes: Some(bytes), call } = &mut body
+            && bytes.is_empty()
+        {
+            end(call, 0);
+        }
+        body
+    }
+}
+
+/// All of a body has been taken.
+fn end(call: &mut Option<audit::Call>, sent: usize) {
+    if let Some(mut call) = call.take() {
+        call.outcome.bytes_out = sent as u64;
+        if call.outcome.error == Some("client-gone") {
+            call.outcome.error = None;
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = ResponseError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        match self.get_mut() {
+            Self::Whole { bytes, call } => {
+                let Some(bytes) = bytes.take() else { return Poll::Ready(None) };
+                end(call, bytes.len());
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Relay(relay) => relay.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole { bytes, .. } => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Relay(relay) => relay.has_ended(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole { bytes, .. } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Relay(relay) if relay.events.is_none() => relay.upstream.size_hint(),
+            Self::Relay(_) => SizeHint::new(),
+        }
+    }
+}
+
+// === impl Relay ===
+
+impl Relay {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        if self.stream.as_ref().is_some_and(|(stream, _)| stream.has_ended(cx.waker())) {
+            self.call.outcome.error = Some("stream-ended");
+            // The server has not ended it: its connection cannot be used again.
+            self.lease = None;
+            return Poll::Ready(None);
+        }
+        loop {
+            if let Some(event) = self.events.as_mut().and_then(|events| events.ready.pop_front()) {
+                self.call.outcome.bytes_out += event.len() as u64;
+                return Poll::Ready(Some(Ok(Frame::data(event))));
+            }
+            let frame = match ready!(Pin::new(&mut self.upstream).poll_frame(cx)) {
+                None => match self.events.as_mut().map_or(Ok(false), Events::finish) {
+                    Err(error) => return self.fail(error),
+                    Ok(true) => continue,
+                    Ok(false) => {
+                        self.complete();
+                        return Poll::Ready(None);
+                    }
+                },
+                Some(Err(error)) => return self.fail(error.into()),
+                Some(Ok(frame)) => frame,
+            };
+            match frame.into_data() {
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                Ok(data) => match &mut self.events {
+                    None => {
+                        self.call.outcome.bytes_out += data.len() as u64;
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    Some(events) => {
+                        if let Err(error) = events.take(data) {
+                            return self.fail(error);
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.upstream.is_end_stream() && self.events.as_ref().is_none_or(Events::is_empty)
+    }
+
+    fn complete(&mut self) {
+        self.call.outcome.error = None;
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    fn fail(&mut self, error: ResponseError) -> Poll<Option<Result<Frame<Bytes>, ResponseError>>> {
+        self.call.outcome.error = Some(error.word());
+        self.lease = None;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // hyper does not ask again when the announced length has gone out.
+        if self.lease.is_some() && self.call.outcome.error == Some("client-gone") && self.has_ended() {
+            self.complete();
+        }
+    }
+}
+
+// === impl Events ===
+
+impl Events {
+    fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.decoder.buffered() == 0
+    }
+
+    /// Makes ready what is left when the stream ends: the standard has nobody dispatch it, but lenient readers do. Gives
+    /// whether there is something.
+    fn finish(&mut self) -> Result<bool, ResponseError> {
+        match std::mem::replace(&mut self.decoder, sse::Decoder::new(0)).finish() {
+            Some(event) => self.edit(event).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Takes what has arrived; whole events become ready, edited where they hold a list that must be filtered.
+    fn take(&mut self, data: Bytes) -> Result<(), ResponseError> {
+        self.decoder.push(data);
+        while let Some(event) = self.decoder.next_event()? {
+            self.edit(event)?;
+        }
+        Ok(())
+    }
+
+    fn edit(&mut self, event: sse::Event) -> Result<(), ResponseError> {
+        // A reader that splits lines elsewhere than the standard would see other data than was read here.
+        if event.is_ambiguous() {
+            return Err(ResponseError::Ambiguous);
+        }
+        let edited = match event.data() {
+            Some(data) => self.lists.filter(data.as_ref(), false)?,
+            None => None,
+        };
+        self.ready.push_back(match edited {
+            Some(edited) => event.with_data(&edited),
+            None => event.into_raw(),
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_media_type_is_what_the_most_lenient_client_takes_it_for() {
+        for (values, expected) in [
+            (&["text/event-stream; charset=utf-8"][..], Media::Events),
+            (&["Text/Event-StreamX"], Media::Events),
+            (&["text/plain", "text/event-stream"], Media::Events),
+            (&["text/plain; a=text/event-stream"], Media::Events),
+            (&["application/json"], Media::Json),
+            (&["application/jsonfoo"], Media::Json),
+            (&["application/json, text/event-stream"], Media::Unclear),
+            (&["text/html"], Media::Other),
+            (&[], Media::Other),
+        ] {
+            let fields = values.iter().map(|value| (CONTENT_TYPE, value.parse().unwrap())).collect();
+            assert_eq!(media(&fields), expected, "{values:?}");
+        }
+    }
+}
