@@ -12,6 +12,7 @@ pub mod audit;
     reason = "BPF system calls and sockets that have no safe wrapper; each block says why it is sound"
 )]
 pub mod capture;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod diagnostic;

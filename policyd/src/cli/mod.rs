@@ -1,0 +1,130 @@
+//! The command line: one file per subcommand.
+
+pub mod ca;
+pub mod detach;
+pub mod doctor;
+pub mod enter;
+pub mod exec;
+pub mod exit;
+pub mod run;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// A policy between AI agents and the MCP servers they call.
+#[derive(Debug, Parser)]
+#[command(
+    name = "policyd",
+    version,
+    about,
+    long_about = "A policy between AI agents and the MCP servers they call.\n\n\
+        The kernel hands policyd the outbound connections of the agents it watches. It opens the ones that are aimed at \
+        MCP servers, reads each JSON-RPC message, decides it against a policy, and forwards or refuses it. Neither side \
+        is reconfigured; everything else passes through untouched.",
+    after_long_help = const_format(),
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command under a policy, without any configuration
+    #[command(long_about = exec::LONG)]
+    Exec(exec::ExecArgs),
+    /// Run the daemon
+    #[command(long_about = run::LONG)]
+    Run(run::RunArgs),
+    /// Say what this host lacks, and prove that interception works
+    #[command(long_about = doctor::LONG)]
+    Doctor(doctor::DoctorArgs),
+    /// The authority that inspected connections are certified by: hand out its root, make agents trust it
+    #[command(after_long_help = exit::TABLE)]
+    Ca(ca::CaArgs),
+    /// Let the agents out: remove what an instance left in the kernel
+    #[command(long_about = detach::LONG)]
+    Detach(detach::DetachArgs),
+    /// Enter a cgroup, drop privileges and become a command
+    #[command(hide = true)]
+    Enter(enter::EnterArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Watch what an agent calls, refuse nothing, and write a policy for it:
+    sudo policyd exec --server https://promptfax.app/mcp --write-policy starter.json -- ./agent
+  Run it under that policy:
+    sudo policyd exec --server https://promptfax.app/mcp --policy starter.json -- ./agent
+  Check the daemon's configuration, then run it:
+    policyd run --config /etc/policyd/policyd.toml --check
+    sudo policyd run --config /etc/policyd/policyd.toml";
+
+fn const_format() -> String {
+    format!("{EXAMPLES}\n\n{}\n\n`exec` ends with COMMAND's own code; see `policyd exec --help`.", exit::TABLE)
+}
+
+/// The whole command line, for man pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Reads the arguments, does what they say, and gives the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(usage_code(&error, &arguments));
+        }
+    };
+    let code = match cli.command {
+        Command::Ca(args) => return ca::run(&args),
+        Command::Exec(args) => exec::run(args),
+        Command::Run(args) => run::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Detach(args) => detach::run(&args),
+        Command::Enter(args) => enter::run(&args),
+    };
+    ExitCode::from(code)
+}
+
+/// 0 for `--help` and `--version`; 64 for a wrong command line, which under `exec` counts among its own failures (125).
+fn usage_code(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::OK,
+        _ if arguments.get(1).is_some_and(|command| command == "exec") => exit::EXEC_FAILED,
+        _ => exit::USAGE,
+    }
+}
+
+/// Writes one line of policyd's own to stderr. Whether it could be written changes nothing.
+fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "policyd: {line}");
+}
+
+/// Whether stderr is a terminal that wants colour (<https://no-color.org>).
+fn color() -> bool {
+    use std::io::IsTerminal;
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+}
