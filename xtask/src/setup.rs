@@ -1,0 +1,178 @@
+//! `cargo xtask setup`: what tests, demo and bench need that cargo does not bring.
+//!
+//! Debian packages, only those whose programs are missing; the SDKs from PyPI and npm, pinned by `tests/clients/`, into
+//! `.cache/`; cargo's own tools. A stamp of all inputs makes the second run a matter of milliseconds.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::shell::{cargo, command, quietly, root, works};
+
+/// Programs and the Debian packages that hold them.
+const PROGRAMS: [(&str, &str); 12] = [
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
+    ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("sudo", "sudo"),
+    ("script", "bsdutils"),
+    ("nginx", "nginx-light"),
+    ("promtool", "prometheus"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("c++", "g++"),
+];
+
+/// The Python SDK's versions: each has a virtual environment `mcp-VERSION` and its pins `mcp-VERSION.txt`.
+const PYTHON: [&str; 2] = ["2.3.0", "1.30.0"];
+
+/// Cargo's subcommands, the crates that hold them and their versions.
+const TOOLS: [(&str, &str, &str); 3] =
+    [("nextest", "cargo-nextest", "^0.9"), ("deny", "cargo-deny", "^0.20"), ("fuzz", "cargo-fuzz", "^0.13")];
+
+/// Raise it when this file installs something else.
+const EDITION: u32 = 1;
+
+/// Installs what is missing.
+pub fn run() -> Result<()> {
+    let cache = root().join(".cache");
+    fs::create_dir_all(&cache).context("make .cache")?;
+    let stamp = stamp()?;
+    let stamp_file = cache.join("setup.stamp");
+    if fs::read_to_string(&stamp_file).is_ok_and(|old| old == stamp) {
+        return Ok(());
+    }
+    packages()?;
+    for version in PYTHON {
+        python(&cache, version)?;
+    }
+    node(&cache)?;
+    tools()?;
+    fs::write(stamp_file, stamp)?;
+    println!("setup: done");
+    Ok(())
+}
+
+/// A digest of everything that says what to install.
+fn stamp() -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    (EDITION, TOOLS).hash(&mut hasher);
+    let clients = root().join("tests/clients");
+    let pins = PYTHON.map(|version| format!("python/mcp-{version}.txt"));
+    for file in pins.iter().map(String::as_str).chain(["node/package.json", "node/package-lock.json"]) {
+        let path = clients.join(file);
+        fs::read(&path).with_context(|| format!("read {}", path.display()))?.hash(&mut hasher);
+    }
+    Ok(format!("{:016x}\n", hasher.finish()))
+}
+
+fn say(line: &str) {
+    println!("setup: {line}");
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // A user's PATH often lacks the sbin folders, where ip and nginx lie.
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(Into::into))
+        .any(|folder| folder.join(program).is_file())
+}
+
+fn packages() -> Result<()> {
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
+    if !works(command("python3", &["-c", "import ensurepip, venv"])) {
+        missing.push("python3-venv");
+    }
+    if !Path::new("/etc/ssl/certs/ca-certificates.crt").exists() {
+        missing.push("ca-certificates");
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    say(&format!("Debian packages: {}", missing.join(" ")));
+    ensure!(
+        on_path("apt-get"),
+        "these are missing, and there is no apt-get to install them with: {}",
+        missing.join(" ")
+    );
+    let apt = |arguments: &[&str]| {
+        let mut apt = command("apt-get", arguments);
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        quietly(apt).context("packages can be installed as root only; or install them yourself and call this again")
+    };
+    // A service that starts on installation would take ports of the host.
+    let policy = Path::new("/usr/sbin/policy-rc.d");
+    let ours = !policy.exists();
+    if ours {
+        fs::write(policy, "#!/bin/sh\nexit 101\n").context("packages can be installed as root only")?;
+        quietly(command("chmod", &["755", "/usr/sbin/policy-rc.d"]))?;
+    }
+    let result = apt(&["update", "-q"]).and_then(|_| {
+        let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+        arguments.extend(&missing);
+        apt(&arguments)
+    });
+    if ours {
+        fs::remove_file(policy)?;
+    }
+    result.map(drop)
+}
+
+fn python(cache: &Path, version: &str) -> Result<()> {
+    let environment = cache.join(format!("mcp-{version}"));
+    let python = environment.join("bin/python");
+    let pins = root().join(format!("tests/clients/python/mcp-{version}.txt"));
+    say(&format!("PyPI mcp {version}"));
+    if !works(command(&python, &["-m", "pip", "--version"])) {
+        if environment.exists() {
+            fs::remove_dir_all(&environment)?;
+        }
+        quietly({
+            let mut venv = command("python3", &["-m", "venv"]);
+            venv.arg(&environment);
+            venv
+        })?;
+    }
+    let mut pip = command(&python, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+    pip.arg(&pins);
+    quietly(pip).map(drop)
+}
+
+fn node(cache: &Path) -> Result<()> {
+    let version = quietly(command("node", &["--version"]))?;
+    let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_none_or(|major| major < 18) {
+        bail!("node {} is too old for the MCP SDK: it needs 18 or later", version.trim());
+    }
+    say("npm @modelcontextprotocol/sdk, server-everything");
+    let folder = cache.join("node");
+    fs::create_dir_all(&folder)?;
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(root().join("tests/clients/node").join(file), folder.join(file))?;
+    }
+    let mut npm = command("npm", &["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+    npm.current_dir(&folder);
+    quietly(npm).map(drop)
+}
+
+fn tools() -> Result<()> {
+    for (subcommand, package, version) in TOOLS {
+        if works(cargo(&[subcommand, "--version"])) {
+            continue;
+        }
+        say(&format!("cargo install {package} (some minutes)"));
+        quietly(cargo(&["install", "--locked", "--quiet", package, "--version", version]))?;
+    }
+    if !works(command("rustup", &["run", "nightly", "rustc", "--version"])) {
+        say("a nightly toolchain, for the fuzz targets");
+        quietly(command("rustup", &["toolchain", "install", "nightly", "--profile", "minimal"]))?;
+    }
+    Ok(())
+}
