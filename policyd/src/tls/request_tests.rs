@@ -153,3 +153,12 @@ proptest! {
         prop_assert_ne!(peek::peek(&vec![byte; peek::MAX]), Peek::NeedMore);
     }
 }
+
+/// Found by fuzzing: the beginning was no HTTP for its control character, the whole was malformed HTTP for its version.
+#[test]
+fn a_control_character_is_no_http_however_much_has_arrived() {
+    let bytes = b"# \0PRI * HTTP/2.0\r\n\r";
+    for end in 3..=bytes.len() {
+        assert_eq!(peek::peek(&bytes[..end]), Peek::Done(Peeked::Other), "{end}");
+    }
+}
