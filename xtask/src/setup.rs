@@ -12,12 +12,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::shell::{cargo, command, quietly, root, works};
 
 /// Programs and the Debian packages that hold them.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("curl", "curl"),
     ("openssl", "openssl"),
+    ("git", "git"),
+    ("python3", "python3"),
+    ("java", "default-jre-headless"),
     ("sudo", "sudo"),
     ("script", "bsdutils"),
     ("nginx", "nginx-light"),
@@ -35,7 +38,7 @@ const TOOLS: [(&str, &str, &str); 3] =
     [("nextest", "cargo-nextest", "^0.9"), ("deny", "cargo-deny", "^0.20"), ("fuzz", "cargo-fuzz", "^0.13")];
 
 /// Raise it when this file installs something else.
-const EDITION: u32 = 1;
+const EDITION: u32 = 2;
 
 /// Installs what is missing.
 pub fn run() -> Result<()> {

@@ -91,7 +91,7 @@ fn trusted_at(address: &str, others: &[&str]) {
         ("git", &["ls-remote", &url]),
         ("java", &[&java]),
     ] {
-        let Some(with) = testing::run(program, arguments, &variables) else { continue };
+        let with = testing::run(program, arguments, &variables);
         let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
         // What answers is no repository; that git asks it is the point.
         let trusted = |output: &std::process::Output| {
@@ -100,7 +100,7 @@ fn trusted_at(address: &str, others: &[&str]) {
         assert!(trusted(&with), "{program}: {}", said(&with));
         // That the variables make the difference need be seen only once.
         if others.is_empty() {
-            assert!(!trusted(&testing::run(program, arguments, &[]).unwrap()), "{program}");
+            assert!(!trusted(&testing::run(program, arguments, &[])), "{program}");
         }
     }
 }
