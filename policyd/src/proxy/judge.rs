@@ -98,16 +98,7 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
 
 /// Judges a request that carries no JSON-RPC.
 pub fn other(agent: &Rc<Agent>, way: &Way, head: &Parts, target: Target) -> Judged<Passage> {
-    let facts = Facts {
-        method: Some(head.method.as_str()),
-        tool: None,
-        session: text(head, "mcp-session-id"),
-        version: text(head, "mcp-protocol-version"),
-        arguments: None,
-        received: 0,
-        started: Instant::now(),
-        unrecorded: Reply::Error,
-    };
+    let facts = Facts { method: Some(head.method.as_str()), ..Facts::of(head, Instant::now()) };
     let reading = match target {
         Target::Endpoint => Reading::stream(way.grant.as_ref()),
         Target::OtherPath(_) => Reading::elsewhere(way.grant.as_ref()),
@@ -126,16 +117,7 @@ pub fn other(agent: &Rc<Agent>, way: &Way, head: &Parts, target: Target) -> Judg
 
 /// Refuses a request that was not read far enough to be judged.
 pub fn refuse(agent: &Rc<Agent>, way: &Way, head: &Parts, denial: Denial) -> Refusal {
-    let facts = Facts {
-        method: None,
-        tool: None,
-        session: text(head, "mcp-session-id"),
-        version: text(head, "mcp-protocol-version"),
-        arguments: None,
-        received: 0,
-        started: Instant::now(),
-        unrecorded: Reply::Error,
-    };
+    let facts = Facts::of(head, Instant::now());
     match record(agent, way, &facts, Ruling::<Never>::deny(denial), Asked::plainly(head), Reading::Never, drop) {
         Judged::Refuse(refusal) => refusal,
         Judged::Forward { permit, .. } => match permit {},
@@ -156,16 +138,7 @@ fn refuse_malformed(
 ) -> Judged<Permit> {
     let cause = fault.as_ref().map_or(malformed.cause, |fault| fault.cause);
     agent.worker.shared.telemetry.emit(events::Malformed { cause: cause.word() });
-    let facts = Facts {
-        method: None,
-        tool: None,
-        session: text(head, "mcp-session-id"),
-        version: text(head, "mcp-protocol-version"),
-        arguments: None,
-        received: body.len(),
-        started,
-        unrecorded: Reply::Error,
-    };
+    let facts = Facts { received: body.len(), ..Facts::of(head, started) };
     let mut asked = Asked::plainly(head);
     let reason = fault.map_or_else(|| malformed.to_string(), |fault| fault.to_string());
     asked.id = malformed.id.map(Bytes::from);
@@ -184,6 +157,22 @@ struct Facts<'a> {
     started: Instant,
     /// How it is told that this cannot be recorded, where the policy would allow it.
     unrecorded: Reply,
+}
+
+impl<'a> Facts<'a> {
+    /// What the head alone says.
+    fn of(head: &'a Parts, started: Instant) -> Self {
+        Self {
+            method: None,
+            tool: None,
+            session: text(head, "mcp-session-id"),
+            version: text(head, "mcp-protocol-version"),
+            arguments: None,
+            received: 0,
+            started,
+            unrecorded: Reply::Error,
+        }
+    }
 }
 
 /// A decision, with the right that it gives.
