@@ -8,7 +8,7 @@ use criterion::Criterion;
 use policyd::audit::{Key, Log, Outcome, Recorder};
 use policyd::capture::identity::Identity;
 use policyd::config;
-use policyd::policy::{Rule, RuleKind};
+use policyd::policy::{Direction, Rule, RuleKind};
 use policyd::telemetry::{CallId, CallIds, Decided, Effect, Telemetry};
 use prometheus::Registry;
 
@@ -19,6 +19,7 @@ fn decided<'a>(call: CallId, identity: &'a Identity, rule: &'a Rule) -> Decided<
         identity,
         grant: Some("office-agent"),
         server: "promptfax",
+        direction: Direction::ToServer,
         method: Some("tools/call"),
         tool: Some("search"),
         effect: Effect::Allow,

@@ -1,19 +1,72 @@
 //! What is wrong with a file, told so that a person can act on it: shared by policies and the configuration. Pure.
 
+mod places;
+
 use std::fmt;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+pub use places::Places;
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The document cannot be used.
+    Error,
+    /// It can, but probably does not do what was meant.
+    Warning,
+    /// Nothing is wrong; something is worth knowing.
+    Note,
+}
 
 /// One problem in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
     /// Lower case, no full stop, user input in backticks.
     pub message: String,
     /// Where, as a byte range of the source.
     pub span: Range<usize>,
     /// What to do, where it can be said: `did you mean …`.
     pub help: Option<String>,
+    /// The kind of problem, for programs: `unknown-key`. Stable.
+    pub code: Option<&'static str>,
+    /// Everything that the message counts, of which it may name only the first, for programs.
+    pub names: Vec<String>,
+}
+
+impl Diagnostic {
+    /// A problem that makes a document useless.
+    pub fn error(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            message: message.into(),
+            span,
+            help: None,
+            code: None,
+            names: Vec::new(),
+        }
+    }
+
+    /// A problem that only warrants a warning.
+    pub fn warning(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(span, message) }
+    }
+
+    /// Something worth knowing.
+    pub fn note(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Note, ..Diagnostic::error(span, message) }
+    }
+
+    /// Of a kind that programs know it by.
+    pub fn code(self, code: &'static str) -> Diagnostic {
+        Diagnostic { code: Some(code), ..self }
+    }
+
+    /// With what to do about it.
+    pub fn help(self, help: impl Into<String>) -> Diagnostic {
+        Diagnostic { help: Some(help.into()), ..self }
+    }
 }
 
 /// All problems of one document, with its text.
@@ -28,47 +81,37 @@ pub struct Report {
 }
 
 impl Report {
-    /// The report as rustc would print it: `file:line:column`, an excerpt with the place underlined, the help.
+    /// The report as rustc would print it: `file:line:column`, an excerpt with the place underlined, the help; and how
+    /// many problems there are.
     pub fn render(&self, color: bool) -> String {
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let mut rendered = String::new();
-        for problem in &self.diagnostics {
-            let span = self.within(&problem.span);
-            let snippet = Snippet::source(&self.source).path(&self.file).annotation(AnnotationKind::Primary.span(span));
-            let mut group = Level::ERROR.primary_title(&problem.message).element(snippet);
-            if let Some(help) = &problem.help {
-                group = group.element(Level::HELP.message(help));
-            }
-            rendered.push_str(&renderer.render(&[group]));
-            rendered.push_str("\n\n");
-        }
         let count = self.diagnostics.len();
         let plural = if count == 1 { "" } else { "s" };
-        rendered.push_str(&format!("{}: {count} problem{plural}\n", self.file));
-        rendered
+        format!("{}{}: {count} problem{plural}\n", self.render_each(color), self.file)
+    }
+
+    /// The problems alone, each with an empty line behind it.
+    pub fn render_each(&self, color: bool) -> String {
+        let places = self.places();
+        self.diagnostics.iter().map(|problem| places.render(&self.file, problem, color) + "\n\n").collect()
+    }
+
+    /// The places of the text. Whoever asks for many makes it once.
+    pub fn places(&self) -> Places<'_> {
+        Places::of(&self.source)
     }
 
     /// Line and column of a problem, both from 1; columns count characters.
     pub fn line_column(&self, problem: &Diagnostic) -> (usize, usize) {
-        let span = self.within(&problem.span);
-        let before = self.source.get(..span.start).unwrap_or_default();
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        (1 + before.matches('\n').count(), 1 + line.chars().count())
-    }
-
-    /// The span, cut down to what the source has, at whole characters.
-    fn within(&self, span: &Range<usize>) -> Range<usize> {
-        let start = self.source.floor_char_boundary(span.start);
-        let end = self.source.ceil_char_boundary(span.end.max(start));
-        start..end
+        self.places().line_column(problem.span.start)
     }
 }
 
 impl fmt::Display for Report {
     /// One line per problem: `file:line:column: message (help)`; for logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = self.places();
         for (index, problem) in self.diagnostics.iter().enumerate() {
-            let (line, column) = self.line_column(problem);
+            let (line, column) = places.line_column(problem.span.start);
             let separator = if index == 0 { "" } else { "\n" };
             write!(f, "{separator}{}:{line}:{column}: {}", self.file, problem.message)?;
             if let Some(help) = &problem.help {
@@ -80,6 +123,11 @@ impl fmt::Display for Report {
 }
 
 impl std::error::Error for Report {}
+
+/// Without what drives a terminal: a server's names may stand in it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
 
 /// The candidate most like `word`, if one is like it enough.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -101,9 +149,12 @@ mod tests {
 
     fn report(source: &str, diagnostics: &[(&str, Range<usize>, Option<&str>)]) -> Report {
         let diagnostic = |(message, span, help): &(&str, Range<usize>, Option<&str>)| Diagnostic {
+            severity: Severity::Error,
             message: (*message).to_owned(),
             span: span.clone(),
             help: help.map(str::to_owned),
+            code: None,
+            names: Vec::new(),
         };
         Report {
             file: "policy.json".to_owned(),
@@ -144,6 +195,14 @@ policy.json: 2 problems
              policy.json:3:14: expected a string"
         );
         assert!(report.render(true).contains("\u{1b}["), "colours on demand");
+    }
+
+    #[test]
+    fn nothing_in_a_message_drives_the_terminal() {
+        let report = report("{}", &[("no tool `\u{1b}[2J`", 0..1, Some("there is `\u{9b}2J\r`"))]);
+        let rendered = report.render(false);
+        assert!(!rendered.chars().any(|c| c.is_control() && c != '\n'), "{rendered:?}");
+        assert!(rendered.contains("there is `\u{fffd}2J\u{fffd}`"), "{rendered:?}");
     }
 
     #[test]

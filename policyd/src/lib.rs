@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod authoring;
 #[expect(
     unsafe_code,
     reason = "BPF system calls and sockets that have no safe wrapper; each block says why it is sound"

@@ -148,6 +148,8 @@ fn help_needs_no_manual() {
         ("doctor", &["doctor", "--help"]),
         ("detach", &["detach", "--help"]),
         ("ca", &["ca", "--help"]),
+        ("counters", &["counters", "--help"]),
+        ("counters-reset", &["counters", "reset", "--help"]),
     ] {
         let out = policyd(arguments).env("COLUMNS", "100").output().unwrap();
         insta::assert_snapshot!(name, String::from_utf8(out.stdout).unwrap());

@@ -1,9 +1,12 @@
-//! The HTTP endpoints `/metrics`, `/healthz` and `/readyz`: on a thread and runtime of their own, so that load on the
-//! calls' path cannot starve them.
+//! The HTTP endpoints `/metrics`, `/healthz` and `/readyz`, and the [control socket](control): each on a thread and
+//! runtime of its own, so that load on the calls' path cannot starve them.
+
+pub mod control;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,8 +17,9 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 
 use crate::telemetry::{TEXT_FORMAT, Telemetry};
@@ -36,6 +40,14 @@ pub enum Error {
     Bind {
         /// From the configuration.
         address: SocketAddr,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// The control socket cannot be made.
+    #[error("the control socket `{path}` cannot be made: {cause}; choose another as `admin.socket`, or none with \"\"")]
+    Socket {
+        /// From the configuration.
+        path: PathBuf,
         /// What the operating system said.
         cause: io::Error,
     },
@@ -111,20 +123,27 @@ async fn serve(listener: tokio::net::TcpListener, telemetry: Telemetry, mut stop
                 let response = answer(&request, &telemetry);
                 async { Ok::<_, Infallible>(response) }
             });
-            // One request per connection and a limit for all of it: nobody can sit on one.
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(PATIENCE)
-                .keep_alive(false)
-                .max_buf_size(16 * 1024)
-                .serve_connection(TokioIo::new(stream), service);
-            let _ = tokio::time::timeout(PATIENCE * 2, connection).await;
+            converse(stream, service).await;
             drop(permit);
         });
     }
     drop(listener);
     // All permits back: every connection has ended. Each has a time limit, and so has this.
     let _ = tokio::time::timeout(PATIENCE, room.acquire_many(CONNECTIONS as u32)).await;
+}
+
+/// One request per connection and a limit for all of it: nobody can sit on one.
+async fn converse<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .keep_alive(false)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    let _ = tokio::time::timeout(PATIENCE * 2, connection).await;
 }
 
 fn answer(request: &Request<Incoming>, telemetry: &Telemetry) -> Response<Full<Bytes>> {

@@ -66,6 +66,13 @@ impl Key {
         hmac::sign(&self.arguments, text)
     }
 
+    /// A session's id as records show it.
+    pub(crate) fn shown_session(&self, id: &str) -> String {
+        let mut quoted = Vec::with_capacity(34);
+        super::json::hex(&mut quoted, &self.session(id.as_bytes()).as_ref()[..16]);
+        String::from_utf8(quoted).unwrap_or_default()
+    }
+
     /// HMAC-SHA-256 of a session's id.
     pub(super) fn session(&self, id: &[u8]) -> hmac::Tag {
         hmac::sign(&self.sessions, id)

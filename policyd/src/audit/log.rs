@@ -124,6 +124,14 @@ impl Writer {
         self.flush()
     }
 
+    /// Writes the record of a change that has not happened yet.
+    pub fn admin(&mut self, admin: &record::Admin<'_>) -> Result<(), Unavailable> {
+        if self.sink.is_some() {
+            self.lines.push(|out| record::admin(out, admin));
+        }
+        self.flush()
+    }
+
     /// Keeps the record of an outcome for the next [`flush`](Writer::flush) or decision. Gives whether it is the first
     /// that waits.
     pub fn outcome(&mut self, finished: &Finished<'_>) -> bool {

@@ -1,4 +1,5 @@
-//! The audit log: a `decision` record before each effect and an `outcome` record after it, as JSON Lines.
+//! The audit log: a `decision` record before each effect and an `outcome` record after it, as JSON Lines; and an `admin`
+//! record before each change that somebody makes through the control socket.
 //!
 //! A worker owns a [`Recorder`]. Its [`decided`](Recorder::decided) writes the record from the deciding thread, with one
 //! `write(2)` and no lock, and then counts and logs; if the record cannot be written, the call must be denied. What it
@@ -15,6 +16,7 @@ mod tests;
 
 pub use key::Key;
 pub use log::{Log, Writer};
+pub use record::Admin;
 pub use recorder::{Call, Outcome, Recorder};
 
 use std::io;

@@ -18,7 +18,9 @@ pub(super) fn decision(out: &mut Vec<u8>, decided: &Decided<'_>, key: &Key, argu
     optional(out, decided.grant, string);
     out.extend_from_slice(b",\"server\":");
     string(out, decided.server);
-    out.extend_from_slice(b",\"method\":");
+    out.extend_from_slice(b",\"direction\":\"");
+    out.extend_from_slice(decided.direction.label().as_bytes());
+    out.extend_from_slice(b"\",\"method\":");
     optional(out, decided.method, bounded);
     out.extend_from_slice(b",\"tool\":");
     optional(out, decided.tool, bounded);
@@ -67,6 +69,39 @@ pub(super) fn outcome(out: &mut Vec<u8>, finished: &Finished<'_>) {
     boolean(out, finished.returned);
     out.extend_from_slice(b",\"error\":");
     optional(out, finished.error, string);
+    out.extend_from_slice(b"}\n");
+}
+
+/// A change that somebody made to the running daemon.
+#[derive(Clone, Copy, Debug)]
+pub struct Admin<'a> {
+    /// When, on the wall clock.
+    pub at: SystemTime,
+    /// What is done, in a word from a fixed set.
+    pub action: &'static str,
+    /// To what: JSON.
+    pub selector: &'a [u8],
+    /// How many counters that are.
+    pub counters: usize,
+    /// Who asked for it: the user, as the kernel knows it.
+    pub uid: u32,
+    /// And the process, if the kernel knows it in this namespace.
+    pub pid: Option<i32>,
+}
+
+/// Appends an `admin` record and its line end.
+pub(super) fn admin(out: &mut Vec<u8>, admin: &Admin<'_>) {
+    head(out, "admin", admin.at);
+    out.extend_from_slice(b",\"action\":");
+    string(out, admin.action);
+    out.extend_from_slice(b",\"selector\":");
+    raw(out, admin.selector);
+    out.extend_from_slice(b",\"counters\":");
+    integer(out, admin.counters as u64);
+    out.extend_from_slice(b",\"uid\":");
+    integer(out, admin.uid.into());
+    out.extend_from_slice(b",\"pid\":");
+    optional(out, admin.pid, |out, pid| integer(out, pid.unsigned_abs().into()));
     out.extend_from_slice(b"}\n");
 }
 

@@ -91,7 +91,7 @@ fn the_records_have_these_keys_in_this_order() {
     let hmac = hex(log.key().arguments(decided.arguments.unwrap()).as_ref());
     let session = hex(&log.key().session(b"secret-session").as_ref()[..16]);
     let expected = format!(
-        r#"{{"record":"decision","time":"2026-11-21T13:01:47.123456Z","call":"{call}","identity":{{"pid":4711,"uid":1000,"user":"joe","exe":"/usr/bin/python3","cgroup":"/system.slice/office-agent.service","unit":"office-agent.service"}},"grant":"office-agent","server":"promptfax","method":"tools/call","tool":"search","decision":"deny","rule":"/tools/search/limits/0","rule_kind":"limit","reason":"10 calls a minute","observed":false,"counters":[{{"counter":"calls","used":10,"max":10.50}}],"session":"{session}","protocol_version":"2025-11-25","arguments_hmac":"{hmac}","decision_us":1.500}}
+        r#"{{"record":"decision","time":"2026-11-21T13:01:47.123456Z","call":"{call}","identity":{{"pid":4711,"uid":1000,"user":"joe","exe":"/usr/bin/python3","cgroup":"/system.slice/office-agent.service","unit":"office-agent.service"}},"grant":"office-agent","server":"promptfax","direction":"to-server","method":"tools/call","tool":"search","decision":"deny","rule":"/tools/search/limits/0","rule_kind":"limit","reason":"10 calls a minute","observed":false,"counters":[{{"counter":"calls","used":10,"max":10.50}}],"session":"{session}","protocol_version":"2025-11-25","arguments_hmac":"{hmac}","decision_us":1.500}}
 {{"record":"outcome","time":"2026-11-21T13:01:47.123456Z","call":"{call}","server":"promptfax","status":200,"bytes_in":178,"bytes_out":512,"latency_us":1234,"quota_returned":false,"error":null}}
 "#
     );

@@ -1,16 +1,18 @@
 //! `policyd doctor`: what this host lacks, and what to do about it.
 
 mod checks;
+mod store;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use super::{exit, say};
 
 /// What `--help` says beyond the first line.
 pub const LONG: &str = "Say what this host lacks, and prove that interception works.\n\n\
-    Looks at the kernel, BTF, cgroup v2, bpffs, capabilities, the trust store, the clock, IPv6 and the metrics port, each \
-    with what to do. Then makes a connection from a cgroup of its own through the real kernel programs, and sees \
+    Looks at the kernel, BTF, cgroup v2, bpffs, capabilities, the trust store, the clock, IPv6, the metrics port and the \
+    counters' store, each with what to do. Then makes a connection from a cgroup of its own through the real kernel programs, and sees \
     whether it arrives. Leaves nothing behind. A warning does not keep policyd from working.";
 
 /// Arguments of `policyd doctor`.
@@ -22,6 +24,9 @@ pub struct DoctorArgs {
     /// One JSON object on stdout instead of text
     #[arg(long)]
     pub json: bool,
+    /// Where policyd keeps its state
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/policyd")]
+    pub state_dir: PathBuf,
 }
 
 fn after_help() -> String {
@@ -62,7 +67,9 @@ pub struct Check {
 /// Makes all checks and prints them.
 pub fn run(args: &DoctorArgs) -> u8 {
     let mut all = checks::host();
-    all.push(checks::canary(&all));
+    let canary = checks::canary(&all);
+    all.push(store::check(&args.state_dir));
+    all.push(canary);
     let code = exit_code(&all);
     let text = if args.json { json(&all, code) } else { text(&all) };
     if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {

@@ -2,12 +2,18 @@
 
 /// All went well.
 pub const OK: u8 = 0;
+/// A test of a policy failed, or a file is not laid out canonically.
+pub const FAILED: u8 = 1;
 /// The command line is wrong.
 pub const USAGE: u8 = 64;
 /// A policy is bad.
 pub const DATA: u8 = 65;
+/// A file cannot be read, or a folder holds nothing to work on.
+pub const NO_INPUT: u8 = 66;
 /// The kernel or host lacks something.
 pub const UNAVAILABLE: u8 = 69;
+/// A file cannot be written.
+pub const NOT_WRITTEN: u8 = 73;
 /// A privilege is missing.
 pub const NOT_PERMITTED: u8 = 77;
 /// The configuration is bad.
@@ -28,6 +34,28 @@ Exit codes:
   69  the kernel or host lacks something (`policyd doctor` says what)
   77  a privilege is missing
   78  the configuration is bad";
+
+/// For `counters`.
+pub(super) const COUNTERS_TABLE: &str = "\
+Exit codes:
+  0   all went well
+  1   `reset`: no counter is like that
+  64  the command line is wrong
+  69  no daemon answers, or its store or its audit log fails
+  73  stdout cannot be written
+  77  a privilege is missing
+  78  the configuration is bad";
+
+/// For the commands below `policy`, each of which has the table of its own codes.
+pub(super) const POLICY_TABLE: &str = "\
+Exit codes:
+  0   all went well
+  1   a test failed, a file is not laid out canonically, a decision changes
+  64  the command line is wrong
+  65  a policy, a test file or a log is bad
+  66  a file cannot be read, a folder holds nothing to work on
+  69  a server cannot be asked
+  73  a file, or stdout, cannot be written";
 
 /// For `exec`.
 pub(super) const EXEC_TABLE: &str = "\

@@ -1,11 +1,13 @@
 //! The command line: one file per subcommand.
 
 pub mod ca;
+pub mod counters;
 pub mod detach;
 pub mod doctor;
 pub mod enter;
 pub mod exec;
 pub mod exit;
+pub mod policy;
 pub mod run;
 
 use std::ffi::OsString;
@@ -51,6 +53,11 @@ pub enum Command {
     /// The authority that inspected connections are certified by: hand out its root, make agents trust it
     #[command(after_long_help = exit::TABLE)]
     Ca(ca::CaArgs),
+    /// Show what the limits' counters of the running daemon hold, and reset them
+    #[command(long_about = counters::LONG)]
+    Counters(counters::CountersArgs),
+    /// Check, test, explain, replay, lay out and import policies
+    Policy(policy::PolicyArgs),
     /// Let the agents out: remove what an instance left in the kernel
     #[command(long_about = detach::LONG)]
     Detach(detach::DetachArgs),
@@ -93,6 +100,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Exec(args) => exec::run(args),
         Command::Run(args) => run::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Counters(args) => counters::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Enter(args) => enter::run(&args),
     };
@@ -113,6 +122,22 @@ fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "policyd: {line}");
 }
 
+/// Writes to stdout and gives the exit code: `code`, or 73 if not all of it could be written, which is told. A reader that
+/// has gone away, such as `head`, has seen enough.
+fn print(text: &str, code: u8) -> u8 {
+    let mut out = std::io::stdout().lock();
+    written(&mut out, text).map_or(code, |error| {
+        say(format_args!("stdout cannot be written: {error}"));
+        exit::NOT_WRITTEN
+    })
+}
+
+/// What went wrong that somebody has to know of.
+fn written(out: &mut impl Write, text: &str) -> Option<std::io::Error> {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.err().filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe)
+}
+
 /// Whether stderr is a terminal that wants colour (<https://no-color.org>).
 fn color() -> bool {
     use std::io::IsTerminal;
@@ -126,5 +151,22 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn only_a_reader_that_has_gone_is_no_failure() {
+        struct Fails(std::io::ErrorKind);
+        impl Write for Fails {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        use std::io::ErrorKind::{BrokenPipe, StorageFull};
+        assert!(written(&mut Vec::new(), "text").is_none());
+        assert!(written(&mut Fails(BrokenPipe), "text").is_none());
+        assert_eq!(written(&mut Fails(StorageFull), "text").map(|error| error.kind()), Some(StorageFull));
     }
 }

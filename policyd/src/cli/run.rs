@@ -45,6 +45,9 @@ pub struct RunArgs {
     /// How log lines look: `text` or `json`
     #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
     pub log_format: String,
+    /// Keep the limits' counters in memory only, to measure what keeping them costs
+    #[arg(long, hide = true)]
+    pub forget_counters: bool,
 }
 
 fn after_help() -> String {
@@ -143,7 +146,7 @@ fn serve(args: &RunArgs, config: Config, runtime: &Runtime) -> u8 {
         }
     };
     tracing::info!(config = %args.config.display(), "starting: {}", summary(&config));
-    let daemon = match start(config) {
+    let daemon = match start(config, !args.forget_counters) {
         Ok(daemon) => daemon,
         Err(error) => {
             say(&error);
@@ -156,10 +159,10 @@ fn serve(args: &RunArgs, config: Config, runtime: &Runtime) -> u8 {
     exit::OK
 }
 
-fn start(config: Config) -> Result<Daemon, StartError> {
+fn start(config: Config, keep_counters: bool) -> Result<Daemon, StartError> {
     let authority = Authority::open(&config.state_dir, &config.servers)?;
     let audit_key = audit::Key::load_or_create(&config.state_dir)?;
-    Daemon::start(Options { config, authority, audit_key, pins: Pins::Keep, observer: None })
+    Daemon::start(Options { config, authority, audit_key, pins: Pins::Keep, keep_counters, observer: None })
 }
 
 async fn attend(

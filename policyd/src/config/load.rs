@@ -12,7 +12,7 @@ use super::grants::{self, RawGrant};
 use super::reader::{Problems, Section};
 use super::{Config, Tls, sections, servers};
 use crate::diagnostic::{Diagnostic, Report};
-use crate::policy::{Grant, Policy};
+use crate::policy::{Grant, Policy, Shared};
 
 /// What the process ends with after a configuration was refused (sysexits.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Config {
         let text = match files.read_text(&absolute) {
             Ok(text) => text,
             Err(why) => {
-                let problem = Diagnostic { message: format!("cannot be read: {why}"), span: 0..0, help: None };
+                let problem = Diagnostic::error(0..0, format!("cannot be read: {why}"));
                 let report = Report { file, source: String::new(), diagnostics: vec![problem] };
                 return Err(files.refuse(vec![report], ExitCode::Config));
             }
@@ -114,7 +114,7 @@ fn read(text: &str, folder: &Path, files: &mut Files) -> (Config, Problems, Vec<
     let raw = grants::grants(&mut root, &names);
     let capture = sections::capture(&mut root);
     let allow = sections::allow(&mut root);
-    let admin = sections::admin(&mut root);
+    let admin = sections::admin(&mut root, folder);
     let audit = sections::audit(&mut root, folder, &state_dir);
     let roots = sections::tls(&mut root, folder);
     let limits = sections::limits(&mut root);
@@ -145,34 +145,34 @@ fn policies(
     files: &mut Files,
     problems: &Problems,
 ) -> (Vec<Arc<Grant>>, Vec<Report>) {
-    let mut loaded: HashMap<PathBuf, Option<Arc<Policy>>> = HashMap::new();
-    let mut reports = Vec::new();
-    let mut grants = Vec::new();
-    for RawGrant { name, who, server, policy: (policy_path, span) } in raw {
-        let path = folder.join(&policy_path);
-        let policy = match loaded.get(&path) {
-            Some(known) => known.clone(),
-            None => {
-                let policy = match files.read_text(&path).map(|text| Policy::load(&path.display().to_string(), &text)) {
-                    Ok(Ok(policy)) => Some(Arc::new(policy)),
-                    Ok(Err(report)) => {
-                        reports.push(report);
-                        None
-                    }
-                    Err(why) => {
-                        problems.add(span, format!("the policy `{}` cannot be read: {why}", path.display()));
-                        None
-                    }
-                };
-                loaded.insert(path, policy.clone());
-                policy
+    let mut loaded: HashMap<PathBuf, Option<Policy>> = HashMap::new();
+    let (mut reports, mut shared) = (Vec::new(), Shared::default());
+    for RawGrant { server, policy: (policy_path, span), .. } in &raw {
+        let path = folder.join(policy_path);
+        let name = path.display().to_string();
+        let policy = loaded.entry(path.clone()).or_insert_with(|| {
+            match files.read_text(&path).map(|text| Policy::load(&name, &text)) {
+                Ok(Ok(policy)) => return Some(policy),
+                Ok(Err(report)) => reports.push(report),
+                Err(why) => problems.add(span.clone(), format!("the policy `{name}` cannot be read: {why}")),
             }
-        };
-        if let Some(policy) = policy {
-            grants.push(Arc::new(Grant { name, who, server, policy_path, policy }));
+            None
+        });
+        if let Some(Err(conflict)) = policy.as_ref().map(|policy| shared.note(&name, server, policy)) {
+            problems.add(span.clone(), format!("the policy `{name}` shares a counter: {conflict}"));
         }
     }
-    (grants, reports)
+    let told = |(path, policy): (PathBuf, Option<Policy>)| {
+        let mut policy = policy?;
+        shared.tell(&mut policy);
+        Some((path, Arc::new(policy)))
+    };
+    let policies: HashMap<PathBuf, Arc<Policy>> = loaded.into_iter().filter_map(told).collect();
+    let grant = |RawGrant { name, who, server, policy: (policy_path, _) }| {
+        let policy = policies.get(&folder.join(&policy_path))?.clone();
+        Some(Arc::new(Grant { name, who, server, policy_path, policy }))
+    };
+    (raw.into_iter().filter_map(grant).collect(), reports)
 }
 
 /// The files that a configuration consists of, as they were read.

@@ -133,6 +133,13 @@ pub enum OtherPaths {
 pub struct Admin {
     /// Where `/metrics`, `/healthz` and `/readyz` are served; default `127.0.0.1:9464`. `None` (`listen = ""`): nowhere.
     pub listen: Option<SocketAddr>,
+    /// The control socket; default `/run/policyd/control.sock`. `None` (`socket = ""`): none.
+    pub socket: Option<PathBuf>,
+}
+
+impl Admin {
+    /// The default of `admin.socket`.
+    pub const SOCKET: &str = "/run/policyd/control.sock";
 }
 
 /// `[audit]`
@@ -205,7 +212,10 @@ impl Default for Capture {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464)) }
+        Self {
+            listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464)),
+            socket: Some(PathBuf::from(Self::SOCKET)),
+        }
     }
 }
 

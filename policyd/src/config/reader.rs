@@ -68,7 +68,7 @@ impl Problems {
     }
 
     fn push(&self, span: Range<usize>, message: String, help: Option<String>) {
-        self.found.borrow_mut().push(Diagnostic { message, span, help });
+        self.found.borrow_mut().push(Diagnostic { help, ..Diagnostic::error(span, message) });
     }
 
     /// The problems, in the order of their places.

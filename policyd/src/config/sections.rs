@@ -134,7 +134,7 @@ pub(super) fn allow(root: &mut Section<'_, '_>) -> Vec<String> {
 }
 
 /// `[admin]`
-pub(super) fn admin(root: &mut Section<'_, '_>) -> Admin {
+pub(super) fn admin(root: &mut Section<'_, '_>, folder: &Path) -> Admin {
     let mut admin = Admin::default();
     let Some(mut section) = root.section("admin") else { return admin };
     if let Some((text, span)) = section.string("listen") {
@@ -151,7 +151,10 @@ pub(super) fn admin(root: &mut Section<'_, '_>) -> Admin {
             }
         }
     }
-    section.finish(&["tls", "socket", "control", "tokens"]);
+    if let Some((path, _)) = section.string("socket") {
+        admin.socket = (!path.is_empty()).then(|| folder.join(path));
+    }
+    section.finish(&["tls", "control", "tokens"]);
     admin
 }
 

@@ -85,6 +85,7 @@ shared = "pass"
 host = "Registry.npmjs.org."
 [admin]
 listen = ""
+socket = "control.sock"
 [audit]
 path = "audit.jsonl"
 arguments = true
@@ -110,6 +111,7 @@ other_paths = "refuse"
     assert_eq!((config.capture.other, config.capture.shared), (Other::Refuse, Shared::Pass));
     assert_eq!(config.allow, ["registry.npmjs.org"]);
     assert_eq!(config.admin.listen, None);
+    assert!(config.admin.socket.is_some_and(|path| path.is_absolute() && path.ends_with("control.sock")));
     assert_eq!((config.limits.body, config.limits.head, config.limits.streams), (1 << 20, 8192, 7));
     assert_eq!((config.timeouts.drain, config.timeouts.peek), (Duration::from_secs(90), Duration::from_millis(250)));
     let server = &config.servers[0];
@@ -298,4 +300,33 @@ fn extra_roots_must_hold_certificates() {
     assert!(messages[0].contains("holds no PEM certificate"), "{messages:?}");
     assert!(messages[1].contains("no such file"), "{messages:?}");
     assert!(messages[2].contains("larger than"), "{messages:?}");
+}
+
+/// Two grants of one server, each with its policy.
+fn sharing(scope: &str, adds: &str) -> Result<Config, ConfigError> {
+    let more = "[[grant]]\nname = \"second\"\nwho = {}\nserver = \"promptfax\"\npolicy = \"policies/b.json\"\n";
+    let folder = folder(&format!("{GOOD}{more}"));
+    let policy = |tool: &str, rest: &str| {
+        format!(
+            r#"{{ "version": "1", "default": "deny", "tools": {{ "{tool}": {{ "limits": [
+                {{ "counter": "all", "max": 5, "scope": "{scope}", {rest} }} ] }} }} }}"#
+        )
+    };
+    fs::write(folder.path().join("policies/a.json"), policy("a", r#""window": "minute""#)).unwrap();
+    fs::write(folder.path().join("policies/b.json"), policy("b", &format!(r#""window": "day"{adds}"#))).unwrap();
+    Config::load(&folder.path().join("policyd.toml"))
+}
+
+#[test]
+fn policies_that_share_a_counter_mean_the_same_by_it() {
+    let adds = r#", "increment_from": "args.n""#;
+    for scope in ["server", "host", "global"] {
+        assert!(sharing(scope, "").is_ok(), "{scope}");
+        let error = sharing(scope, adds).unwrap_err();
+        let message = &error.reports[0].diagnostics[0].message;
+        assert!(message.ends_with("a.json` count calls") && message.contains("add up `args.n`"), "{scope}: {message}");
+    }
+    for scope in ["grant", "session"] {
+        assert!(sharing(scope, adds).is_ok(), "{scope}: each grant has its own");
+    }
 }

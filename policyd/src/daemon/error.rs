@@ -5,7 +5,7 @@ use std::io;
 use crate::config::Config;
 use crate::tls::authority::AuthorityError;
 use crate::tls::upstream::RootsError;
-use crate::{admin, audit, capture};
+use crate::{admin, audit, capture, state};
 
 /// Why the daemon could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,9 @@ pub enum StartError {
     /// The audit log or its key.
     #[error(transparent)]
     Audit(#[from] audit::Error),
+    /// The counters' store.
+    #[error(transparent)]
+    State(#[from] state::Error),
     /// Trust towards servers.
     #[error(transparent)]
     Roots(#[from] RootsError),
@@ -76,7 +79,7 @@ pub fn same_where_it_must_be(before: &Config, after: &Config) -> Result<(), Relo
     let changed = [
         ("state_dir", before.state_dir != after.state_dir),
         ("capture.instance", before.capture.instance != after.capture.instance),
-        ("admin.listen", before.admin != after.admin),
+        ("admin", before.admin != after.admin),
         ("audit", before.audit != after.audit),
     ];
     match changed.into_iter().find(|(_, changed)| *changed) {

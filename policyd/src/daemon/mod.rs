@@ -1,7 +1,7 @@
 //! The daemon: its parts put together, its threads, reload and drain.
 //!
 //! Threads: one per core for connections ([`Worker`]), one that accepts and identifies, one for `/metrics` and health
-//! ([`Admin`]), and the audit log's keeper.
+//! ([`Admin`]), and the keepers of the audit log and of the counters.
 
 mod accept;
 mod cgroups;
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use error::{ReloadError, StartError};
 
 use crate::admin::Admin;
+use crate::admin::control::{Control, Controlled};
 use crate::audit::{self, Log, Recorder};
 use crate::capture::identity::Resolver;
 use crate::capture::names::Names;
@@ -28,7 +29,7 @@ use crate::config::{Config, Other};
 use crate::mcp::session::Sessions;
 use crate::proxy::admission::Admission;
 use crate::proxy::worker::{Phase, Shared, Snapshot, Worker};
-use crate::state::{Bounds, Memory};
+use crate::state::{Bounds, Clock, Definitions, Keeper, Memory, Store};
 use crate::telemetry::events::Reloaded;
 use crate::telemetry::{Observer, Telemetry};
 use crate::tls::authority::Authority;
@@ -45,6 +46,8 @@ pub struct Options {
     pub audit_key: audit::Key,
     /// What becomes of capture when the daemon ends.
     pub pins: Pins,
+    /// Whether the limits' counters outlive the daemon, in its state folder.
+    pub keep_counters: bool,
     /// Is told of each decision.
     pub observer: Option<Box<dyn Observer>>,
 }
@@ -58,6 +61,9 @@ pub struct Daemon {
     reloading: Arc<Mutex<()>>,
     stop_accepting: Option<oneshot::Sender<()>>,
     workers: Vec<JoinHandle<()>>,
+    _control: Option<Control>,
+    // After the workers: it writes what their calls really used.
+    _keeper: Option<Keeper>,
     // Last: what is told of the end can still be scraped.
     _admin: Option<Admin>,
 }
@@ -75,13 +81,22 @@ impl Daemon {
     ///
     /// [`StartError`]; nothing is left running or attached then, except pins of an earlier run.
     pub fn start(options: Options) -> Result<Daemon, StartError> {
-        let Options { config, authority, audit_key, pins, observer } = options;
+        let Options { config, authority, audit_key, pins, keep_counters, observer } = options;
         let telemetry = Telemetry::new(Registry::new(), observer)?;
         for condition in ["canary", "names"] {
             telemetry.health().expect(condition);
         }
         let authority = Arc::new(authority);
         let log = Log::open(&config.audit, &audit_key, &telemetry)?;
+        let clock = Arc::new(Clock::default());
+        let (counters, keeper) = if keep_counters {
+            let store = Store::new(&config.state_dir, &audit_key, &telemetry);
+            let counters = Arc::new(Memory::stored(Bounds::default(), store));
+            let keeper = Keeper::start(Arc::clone(&counters), Arc::clone(&clock))?;
+            (counters, Some(keeper))
+        } else {
+            (Arc::default(), None)
+        };
         let upstream = Upstream::new(&config.tls)?;
         for warning in upstream.warnings() {
             tracing::warn!("system trust store: {warning}");
@@ -109,12 +124,20 @@ impl Daemon {
             protected: names.protected(),
             names,
             audit: Arc::clone(&log),
-            counters: Memory::new(Bounds::default()),
+            counters,
+            clock,
+            definitions: Definitions::default(),
             sessions: Mutex::new(Sessions::new(SESSIONS)),
             telemetry,
             admission: Admission::default(),
             minted: Default::default(),
         });
+        let control = shared.snapshot.load().config.admin.socket.clone();
+        let control = control.map(|path| {
+            let (counters, clock) = (Arc::clone(&shared.counters), Arc::clone(&shared.clock));
+            Control::start(&path, Controlled { counters, clock, audit: Arc::clone(&log) })
+        });
+        let control = control.transpose()?;
         let (phase, phases) = watch::channel(Phase::Serve(1));
         let (workers, inboxes) = start_workers(&shared, &log, &phases)?;
         let reloading = Arc::default();
@@ -128,6 +151,8 @@ impl Daemon {
             reloading,
             stop_accepting: Some(stop_accepting),
             workers,
+            _control: control,
+            _keeper: keeper,
             _admin: admin,
         })
     }

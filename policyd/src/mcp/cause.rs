@@ -77,6 +77,9 @@ causes! {
     MissingId "missing-id" "a response must have an `id`";
     /// `method` is not a string, or empty.
     BadMethod "bad-method" "`method` must be a string";
+    /// A method that differs from one of MCP's only by case, folding, or white space and control characters around it or
+    /// behind it: some servers take it for that one.
+    MethodVariant "method-variant" "`method` differs from one of MCP's only by case, or by characters that do not show";
     /// `params` is not an object.
     ParamsNotObject "params-not-object" "`params` must be an object";
     /// `arguments` is not an object.

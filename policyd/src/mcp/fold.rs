@@ -1,25 +1,32 @@
-//! Keys that some readers take for a protocol key: Go's `encoding/json` matches names without regard to case, by Unicode's
+//! Keys that some readers take for another one: Go's `encoding/json` matches names without regard to case, by Unicode's
 //! simple folding, so that `ſ` stands for `s` and the Kelvin sign for `k`.
 
-/// Whether `key` is not `protocol` but folds to it: by case, by full case folding (`ß`, ligatures, dotless i) or by width
-/// (fullwidth letters). `protocol` is ASCII.
+/// Whether `key` is not `meant` but folds to the same: by case, by full case folding (`ß`, ligatures, dotless i) or by width
+/// (fullwidth letters).
 #[inline]
-pub(super) fn is_variant(key: &str, protocol: &str) -> bool {
-    key != protocol && folds_to(key, protocol)
+pub(crate) fn is_variant(key: &str, meant: &str) -> bool {
+    key != meant && folds_to(key, meant)
 }
 
-/// Whether `key` is `protocol` or folds to it.
+/// Whether `key` is `meant` or folds to the same.
 #[inline]
-pub(super) fn folds_to(key: &str, protocol: &str) -> bool {
-    if key.is_ascii() { key.eq_ignore_ascii_case(protocol) } else { unicode_folds_to(key, protocol) }
+pub(super) fn folds_to(key: &str, meant: &str) -> bool {
+    if key.is_ascii() && meant.is_ascii() { key.eq_ignore_ascii_case(meant) } else { unicode_folds_to(key, meant) }
 }
 
 #[cold]
-fn unicode_folds_to(key: &str, protocol: &str) -> bool {
+fn unicode_folds_to(key: &str, meant: &str) -> bool {
+    characters(key).eq(characters(meant))
+}
+
+/// What `text` folds to: two texts that are equal by it are the same or variants of each other.
+pub(crate) fn folded(text: &str) -> String {
+    if text.is_ascii() { text.to_ascii_lowercase() } else { characters(text).collect() }
+}
+
+fn characters(text: &str) -> impl Iterator<Item = char> {
     // U+0307 is what lower-casing the dotted capital I leaves behind.
-    let folded =
-        key.chars().map(narrow).flat_map(char::to_uppercase).flat_map(char::to_lowercase).filter(|&c| c != '\u{307}');
-    folded.eq(protocol.chars().map(|c| c.to_ascii_lowercase()))
+    text.chars().map(narrow).flat_map(char::to_uppercase).flat_map(char::to_lowercase).filter(|&c| c != '\u{307}')
 }
 
 /// A fullwidth form as its ASCII character.
@@ -47,8 +54,10 @@ mod tests {
             ("progreßToken", "progressToken"),
             ("ｎａｍｅ", "name"),
             ("jsonrpC", "jsonrpc"),
+            ("GRÖSSE", "größe"),
         ] {
             assert!(is_variant(key, protocol), "{key}");
+            assert_eq!(folded(key), folded(protocol), "{key}");
         }
     }
 
@@ -56,6 +65,7 @@ mod tests {
     fn leaves_other_keys_alone() {
         for (key, protocol) in [("name", "name"), ("names", "name"), ("näme", "name"), ("", "id"), ("名", "name")] {
             assert!(!is_variant(key, protocol), "{key}");
+            assert_eq!(folded(key) == folded(protocol), key == protocol, "{key}");
         }
     }
 }

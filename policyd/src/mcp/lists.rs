@@ -39,7 +39,8 @@ pub fn may_hold_list(text: &[u8]) -> bool {
 }
 
 /// Filters every tool list in a message of a server: any response with a `result.tools` array, whatever its id, because clients
-/// correlate loosely; each one of a batch. `unlisted` says which names to leave out; `seen` is told every name.
+/// correlate loosely; each one of a batch. `unlisted` says which names to leave out; `seen` is told
+/// of every tool: its name, and its whole definition.
 ///
 /// Cursors stay as they are, also when a page becomes empty; a filtered list's `cacheScope` becomes `private` (2026-07-28).
 ///
@@ -47,11 +48,11 @@ pub fn may_hold_list(text: &[u8]) -> bool {
 ///
 /// A text that the strict parser refuses, a list whose keys fold to the protocol's, or an entry without a name: clients might
 /// read another list in it than the one that was filtered. Do not forward it.
-pub fn filter(
-    parser: &mut Parser,
-    text: &[u8],
+pub fn filter<'a>(
+    parser: &'a mut Parser,
+    text: &'a [u8],
     mut unlisted: impl FnMut(&str) -> bool,
-    mut seen: impl FnMut(&str),
+    mut seen: impl FnMut(&str, Value<'a>),
 ) -> Result<Filtered, Error> {
     let root = parser.parse(text)?;
     let mut edits = Edits::default();
@@ -91,11 +92,11 @@ struct Edits {
 }
 
 impl Edits {
-    fn message(
+    fn message<'a>(
         &mut self,
-        message: Value<'_>,
+        message: Value<'a>,
         unlisted: &mut impl FnMut(&str) -> bool,
-        seen: &mut impl FnMut(&str),
+        seen: &mut impl FnMut(&str, Value<'a>),
     ) -> Result<(), Error> {
         let Some(result) = member(message, "result", &["result", "id", "jsonrpc"])? else { return Ok(()) };
         let Some(tools) = member(result, "tools", &["tools", "nextCursor", "ttlMs", "cacheScope"])? else {
@@ -112,11 +113,11 @@ impl Edits {
         Ok(())
     }
 
-    fn list(
+    fn list<'a>(
         &mut self,
-        tools: Value<'_>,
+        tools: Value<'a>,
         unlisted: &mut impl FnMut(&str) -> bool,
-        seen: &mut impl FnMut(&str),
+        seen: &mut impl FnMut(&str, Value<'a>),
     ) -> Result<(), Error> {
         let mut kept = false;
         let mut previous_end = 0;
@@ -124,7 +125,7 @@ impl Edits {
         while let Some(tool) = items.next() {
             let name = member(tool, "name", &["name"])?.and_then(|name| name.as_str());
             let Some(name) = name else { return Err(Error { cause: Cause::BadToolList, at: tool.start() }) };
-            seen(&name);
+            seen(&name, tool);
             if unlisted(&name) {
                 self.removed += 1;
                 // With the comma before it, or, at the front, with the one after it.

@@ -5,7 +5,7 @@ use super::*;
 /// Filters with every tool whose name starts with `x` refused; gives the text that is forwarded.
 fn filtered(text: &str) -> Result<String, Cause> {
     let refuse = |name: &str| name.starts_with('x');
-    match filter(&mut Parser::new(), text.as_bytes(), refuse, |_| ()) {
+    match filter(&mut Parser::new(), text.as_bytes(), refuse, |_, _| ()) {
         Ok(Filtered::Unchanged) => Ok(text.to_owned()),
         Ok(Filtered::Edited { text, .. }) => Ok(text),
         Err(error) => Err(error.cause),
@@ -87,7 +87,10 @@ proptest! {
         let all: Vec<String> = names.iter().map(entry).collect();
         let text = list(&all.join(&format!("{space},{space}")));
         let mut told = Vec::new();
-        let outcome = filter(&mut Parser::new(), text.as_bytes(), |name| name.starts_with('x'), |name| told.push(name.to_owned()));
+        let outcome = filter(&mut Parser::new(), text.as_bytes(), |name| name.starts_with('x'), |name, tool| {
+            assert!(tool.get("name").unwrap().is_str(name));
+            told.push(name.to_owned());
+        });
         prop_assert_eq!(&told, &names);
         let (edited, removed) = match outcome.unwrap() {
             Filtered::Unchanged => (text.clone(), 0),

@@ -240,6 +240,9 @@ fn envelope<'a>(body: &'a Bytes, root: Value<'a>) -> Result<Message<'a>, json::E
 /// A request or notification.
 fn call<'a>(body: &'a Bytes, name: Value<'a>, top: &Top<'a>) -> Result<Message<'a>, json::Error> {
     let Some(method) = name.as_str().filter(|m| !m.is_empty()) else { return fail(Cause::BadMethod, &name) };
+    if method::is_variant(&method) {
+        return fail(Cause::MethodVariant, &name);
+    }
     let is_call = method == "tools/call";
     let (mut tool, mut arguments) = (None, None);
     if let Some(params) = &top.params {

@@ -1,5 +1,7 @@
 //! What the methods of MCP are for, in all revisions from 2024-11-05 to 2026-07-28 (schema.ts of each).
 
+use super::fold;
+
 /// What a method moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Nature {
@@ -63,6 +65,27 @@ pub fn known(method: &str) -> Option<&'static str> {
     DATA.iter().chain(PLUMBING).find(|known| **known == method).copied()
 }
 
+/// Whether some readers take `method` for another one that a revision of MCP defines: they do not mind case, cut off what
+/// surrounds a word and does not show, or end it at NUL.
+pub(super) fn is_variant(method: &str) -> bool {
+    if known(method).is_some() {
+        return false;
+    }
+    let ended = method.split('\0').find(|part| !part.is_empty()).unwrap_or_default();
+    let bare = ended.trim_matches(|c: char| c.is_whitespace() || c.is_control() || is_invisible(c));
+    all().any(|known| fold::folds_to(bare, known))
+}
+
+/// Marks without a width, and the byte order mark.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Every method that a revision of MCP defines.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    DATA.iter().chain(PLUMBING).copied()
+}
+
 /// The keys of `params` that `method` gives a meaning to, besides `_meta`.
 pub(super) fn param_keys(method: &str) -> &'static [&'static str] {
     match method {
@@ -91,5 +114,33 @@ mod tests {
         }
         assert_eq!(known("ping"), Some("ping"));
         assert_eq!(known("x"), None);
+    }
+
+    #[test]
+    fn variants_are_what_lenient_readers_take_for_a_method() {
+        for method in [
+            "tools/Call",
+            "TOOLS/CALL",
+            "tool\u{17f}/call",
+            "ｔools/call",
+            "tools/call ",
+            "\ttools/call\r\n",
+            "tools/call\u{0}",
+            "tools/call\u{0}x",
+            "\u{0}tools/call",
+            "tools/call \u{0}",
+            "\u{feff}tools/call",
+            "tools/call\u{200b}",
+            "tools/call\u{a0}",
+            "Resources/Read",
+            " ping",
+            "notifications/Cancelled",
+        ] {
+            assert!(is_variant(method), "{method:?}");
+        }
+        for method in all().chain(["", " ", "\u{0}", "x", "tools/calls", "tools call", "acme/call", "notifications/x"])
+        {
+            assert!(!is_variant(method), "{method:?}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Strict JSON-RPC and what MCP says in it. Pure: no I/O, no clock, no async, no globals.
 //!
 //! [`vet`] reads what an agent sends; [`headers`] what its HTTP head may say of it; [`sniff`] finds messages where none are
-//! expected. [`sse`] frames what a server answers, [`lists`] filters its tool lists, [`reply`] is what policyd answers itself.
+//! expected. [`sse`] frames what a server answers, [`lists`] filters its tool lists, [`requests`] finds what it asks itself;
+//! [`reply`] is what policyd answers.
 
 mod cause;
 mod fold;
@@ -11,11 +12,13 @@ pub mod lists;
 mod message;
 pub mod method;
 pub mod reply;
+pub mod requests;
 pub mod session;
 pub mod sniff;
 pub mod sse;
 mod version;
 
 pub use cause::Cause;
+pub(crate) use fold::{folded, is_variant};
 pub use message::{Id, Kind, Malformed, Message, vet};
 pub use version::Version;

@@ -212,6 +212,29 @@ impl Event {
     pub fn with_data(&self, data: &str) -> Bytes {
         let mut out = Vec::with_capacity(data.len() + 64);
         out.extend_from_slice(b"event: message\n");
+        self.write_fields(&mut out);
+        out.extend_from_slice(b"data: ");
+        out.extend(data.bytes().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { b }));
+        out.extend_from_slice(b"\n\n");
+        out.into()
+    }
+
+    /// The event without its data, so that a client can still resume behind it: `id` and `retry` kept, and where there is an id
+    /// an empty `data` line, with which clients note it (2025-11-25 begins streams with such events). `None`: neither is there.
+    pub fn without_data(&self) -> Option<Bytes> {
+        let mut out = Vec::new();
+        self.write_fields(&mut out);
+        if self.id().is_some() {
+            out.extend_from_slice(b"data:\n");
+        }
+        if out.is_empty() {
+            return None;
+        }
+        out.push(b'\n');
+        Some(out.into())
+    }
+
+    fn write_fields(&self, out: &mut Vec<u8>) {
         for (name, value) in [(&b"id: "[..], self.id()), (b"retry: ", self.retry())] {
             if let Some(value) = value {
                 out.extend_from_slice(name);
@@ -219,10 +242,6 @@ impl Event {
                 out.push(b'\n');
             }
         }
-        out.extend_from_slice(b"data: ");
-        out.extend(data.bytes().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { b }));
-        out.extend_from_slice(b"\n\n");
-        out.into()
     }
 
     fn values<'a>(&'a self, field: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {

@@ -95,6 +95,18 @@ fn serializes_a_changed_event() {
 }
 
 #[test]
+fn keeps_what_resumption_needs_of_an_event_that_is_left_out() {
+    for (event, left) in [
+        ("id: 7\nevent: message\nretry: 100\ndata: {}\n\n", Some("id: 7\nretry: 100\ndata:\n\n")),
+        ("retry: 100\rdata: {}\r\r", Some("retry: 100\n\n")),
+        ("id\ndata: {}\n\n", Some("id: \ndata:\n\n")),
+        ("event: message\ndata: {}\n\n", None),
+    ] {
+        assert_eq!(decode(&[event.as_bytes()]).0[0].without_data().as_deref(), left.map(str::as_bytes), "{event:?}");
+    }
+}
+
+#[test]
 fn sees_lines_that_only_some_readers_see() {
     for (stream, ambiguous) in [
         ("event: x\u{2028}data: {}\n\n", true),

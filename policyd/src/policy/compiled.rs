@@ -1,11 +1,13 @@
 //! A policy, compiled: everything that a decision needs, looked up or formatted beforehand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 
+use super::conditions::{Condition, Facts, Path, Sense};
+use super::limits::Window;
 use super::names::Names;
-use super::path::Path;
 use super::{Reply, Rule};
 use crate::diagnostic::Report;
 
@@ -16,35 +18,57 @@ pub struct Policy {
     pub(super) observe: bool,
     pub(super) deny_as: Reply,
     pub(super) hide: Names<Rule>,
+    pub(super) all_tools: Rules,
     pub(super) tools: Names<Entry>,
-    pub(super) all_limits: Vec<Limit>,
+    pub(super) methods: Names<Entry>,
     pub(super) default_rule: Rule,
     pub(super) protocol_rule: Rule,
 }
 
 /// `default`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(crate) enum Effect {
     Allow,
     Deny,
 }
 
-/// What a tool's entry says.
+/// What the entry of a tool or a method says.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// Of an allowed call.
     pub rule: Rule,
-    /// `action: "deny"`.
-    pub deny: Option<Deny>,
+    pub action: Action,
+    /// `arguments: "declared"`
+    pub declared: Option<Rule>,
+    pub rules: Rules,
+}
+
+/// `action`
+#[derive(Debug)]
+pub(super) enum Action {
+    Allow,
+    Deny { rule: Rule, reason: Option<Box<str>> },
+    RequireApproval { rule: Rule },
+}
+
+/// The lists of rules that a tool and `all_tools` both have.
+#[derive(Debug, Default)]
+pub(super) struct Rules {
+    pub require: Vec<Clause>,
+    pub deny_if: Vec<Clause>,
+    pub approve_if: Vec<Clause>,
     /// In the order of the document, `rate_limit` last.
     pub limits: Vec<Limit>,
 }
 
-/// `action: "deny"` and its `reason`.
+/// One rule of `require`, `deny_if` or `approve_if`.
 #[derive(Debug)]
-pub(super) struct Deny {
+pub(super) struct Clause {
     pub rule: Rule,
-    pub reason: Option<Box<str>>,
+    pub conditions: Box<[Condition]>,
+    pub on_deny: Option<Box<str>>,
+    /// How long an approval is waited for; of `approve_if` only.
+    pub timeout: Option<Duration>,
 }
 
 /// A limit.
@@ -56,29 +80,34 @@ pub(super) struct Limit {
     /// A `rate_limit`'s own counter.
     pub own: bool,
     pub scope: Scope,
-    /// Nanoseconds, more than zero.
-    pub window: u64,
+    pub window: Window,
+    /// All windows on the counter; filled in when the whole document, and those that share the counter, are known.
+    pub windows: Box<[Window]>,
     pub max: Decimal,
     /// `increment_from`; `None` counts calls.
     pub amount: Option<Path>,
     pub on_deny: Option<Box<str>>,
 }
 
-impl Limit {
-    /// Whether no call fits, whatever its arguments and whenever it comes.
-    fn never_admits(&self) -> bool {
-        self.amount.is_none() && self.max < Decimal::ONE
-    }
-}
-
 /// `scope`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     Grant,
     Session,
     Server,
     Host,
     Global,
+}
+
+/// Whose list of tools is filtered: what of a call is known before it is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Lister<'a> {
+    /// The grant's name.
+    pub grant: &'a str,
+    /// The server's name.
+    pub server: &'a str,
+    /// The agent.
+    pub identity: &'a crate::capture::identity::Identity,
 }
 
 impl Policy {
@@ -92,16 +121,18 @@ impl Policy {
 
     /// Whether a call of `tool` is refused for every possible argument, so that lists leave it out.
     /// Always false in observe mode.
-    pub fn unlists(&self, tool: &str) -> bool {
+    pub fn unlists(&self, tool: &str, lister: &Lister<'_>) -> bool {
         if self.observe {
             return false;
         }
-        if self.hide.find(tool).is_some() || self.all_limits.iter().any(Limit::never_admits) {
+        if self.hide.find(tool).is_some() {
             return true;
         }
+        let Lister { grant, server, identity } = *lister;
+        let facts = Facts { args: None, tool: Some(tool), grant, server, identity };
         match self.tools.find(tool) {
-            Some(entry) => entry.always_denies(),
-            None => self.default == Effect::Deny,
+            Some(entry) => entry.refuses(&facts) || self.all_tools.refuse(&facts),
+            None => self.default == Effect::Deny || self.all_tools.refuse(&facts),
         }
     }
 
@@ -110,8 +141,13 @@ impl Policy {
         !self.observe
             && (self.default == Effect::Deny
                 || !self.hide.is_empty()
-                || self.all_limits.iter().any(Limit::never_admits)
-                || self.tools.values().any(Entry::always_denies))
+                || self.all_tools.may_refuse()
+                || self.tools.values().any(Entry::may_refuse))
+    }
+
+    /// Whether it compares arguments with what servers declare (`"arguments": "declared"`), of any tool.
+    pub fn checks_declared(&self) -> bool {
+        self.tools.values().any(|entry| entry.declared.is_some())
     }
 
     /// The tools that the policy names exactly, hidden ones too: a bounded set, for the labels of metrics. A name that
@@ -129,10 +165,77 @@ impl Policy {
     pub fn deny_as(&self) -> Reply {
         self.deny_as
     }
+
+    /// Whether an entry of `methods` is about `method`.
+    pub fn names_method(&self, method: &str) -> bool {
+        self.methods.find(method).is_some()
+    }
+
+    /// Whether requests of the server may be refused, so that they have to be looked for in its streams.
+    pub fn judges_servers(&self) -> bool {
+        self.default == Effect::Deny || !self.methods.is_empty()
+    }
 }
 
 impl Entry {
-    fn always_denies(&self) -> bool {
-        self.deny.is_some() || self.limits.iter().any(Limit::never_admits)
+    fn refuses(&self, facts: &Facts<'_>) -> bool {
+        matches!(self.action, Action::Deny { .. }) || self.rules.refuse(facts)
+    }
+
+    fn may_refuse(&self) -> bool {
+        matches!(self.action, Action::Deny { .. }) || self.rules.may_refuse()
+    }
+}
+
+impl Rules {
+    /// Whether they refuse a call with these facts, whatever its arguments.
+    fn refuse(&self, facts: &Facts<'_>) -> bool {
+        self.require.iter().any(|clause| clause.never_holds(facts))
+            || self.deny_if.iter().any(|clause| clause.always_holds(facts))
+            || self.limits.iter().any(Limit::never_admits)
+    }
+
+    /// Whether there are facts with which they refuse every call.
+    fn may_refuse(&self) -> bool {
+        let without_arguments = |condition: &Condition| !condition.reads_arguments();
+        self.require.iter().any(|clause| clause.conditions.iter().any(without_arguments))
+            || self.deny_if.iter().any(|clause| clause.conditions.iter().all(without_arguments))
+            || self.limits.iter().any(Limit::never_admits)
+    }
+}
+
+impl Clause {
+    /// Whether every condition holds.
+    pub fn holds(&self, sense: Sense, facts: &Facts<'_>) -> bool {
+        self.conditions.iter().all(|condition| condition.holds(sense, facts))
+    }
+
+    /// Whether any condition depends on the call's arguments.
+    pub fn reads_arguments(&self) -> bool {
+        self.conditions.iter().any(Condition::reads_arguments)
+    }
+
+    /// Whether every condition holds that does not depend on the call's arguments.
+    pub fn holds_as_far_as_known(&self, sense: Sense, facts: &Facts<'_>) -> bool {
+        self.conditions.iter().filter(|condition| !condition.reads_arguments()).all(|one| one.holds(sense, facts))
+    }
+
+    /// Whether it fails as a `require`, whatever the arguments.
+    fn never_holds(&self, facts: &Facts<'_>) -> bool {
+        let fails = |condition: &Condition| !condition.reads_arguments() && !condition.holds(Sense::Require, facts);
+        self.conditions.iter().any(fails)
+    }
+
+    /// Whether it holds as a `deny_if`, whatever the arguments.
+    fn always_holds(&self, facts: &Facts<'_>) -> bool {
+        let holds = |condition: &Condition| !condition.reads_arguments() && condition.holds(Sense::Forbid, facts);
+        self.conditions.iter().all(holds)
+    }
+}
+
+impl Limit {
+    /// Whether no call fits, whatever its arguments and whenever it comes.
+    fn never_admits(&self) -> bool {
+        self.amount.is_none() && self.max < Decimal::ONE
     }
 }

@@ -1,12 +1,14 @@
 //! The counters of limits as [`decide`](super::decide()) asks for them, wherever they live.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
 use smallvec::SmallVec;
 
-use super::Time;
+use super::limits::Ticket;
+use super::{Now, Window};
 
 /// The counters of limits, wherever they live.
 pub trait Counters {
@@ -14,7 +16,7 @@ pub trait Counters {
     ///
     /// Wants on one counter are one admission: its amount is counted once, against every window. They carry the same
     /// amount, which the loader sees to.
-    fn reserve(&self, wants: &mut [Want<'_>], now: Time) -> Result<Reservation, Refused>;
+    fn reserve(&self, wants: &mut [Want<'_>], now: Now) -> Result<Reservation, Refused>;
 }
 
 /// One limit that a call must fit into.
@@ -22,8 +24,10 @@ pub trait Counters {
 pub struct Want<'a> {
     /// Which counter.
     pub counter: CounterKey<'a>,
-    /// The rolling window's length, in nanoseconds; more than zero.
-    pub window: u64,
+    /// Its window.
+    pub window: Window,
+    /// All windows that limits have on the counter: it has to count for those, too, that this call does not ask.
+    pub windows: &'a [Window],
     /// What the window may hold.
     pub max: Decimal,
     /// What this call adds; not negative.
@@ -70,31 +74,6 @@ pub enum ScopeKey<'a> {
     Global,
 }
 
-/// A counter's key as bytes; long enough for ordinary names without an allocation.
-pub type KeyBytes = SmallVec<[u8; 128]>;
-
-impl CounterKey<'_> {
-    /// The key as bytes; two keys have the same bytes only if they are equal. The session comes last.
-    pub fn to_bytes(&self) -> KeyBytes {
-        let mut bytes = KeyBytes::new();
-        let (tag, parts): (u8, [&str; 3]) = match self.scope {
-            ScopeKey::Grant { grant, server } => (b'g', [grant, server, ""]),
-            ScopeKey::Session { grant, server, session } => (b's', [grant, server, session]),
-            ScopeKey::Server(server) => (b'v', [server, "", ""]),
-            ScopeKey::Host => (b'h', ["", "", ""]),
-            ScopeKey::Global => (b'*', ["", "", ""]),
-        };
-        bytes.push(tag);
-        bytes.push(u8::from(self.own));
-        // The length before each part: no name can pretend to be two.
-        for part in [self.name].into_iter().chain(parts) {
-            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            bytes.extend_from_slice(part.as_bytes());
-        }
-        bytes
-    }
-}
-
 /// Why a reservation was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -105,32 +84,32 @@ pub enum Refused {
     Unavailable,
 }
 
-/// Quota that a store holds for a call.
-pub trait Held: Send {
-    /// Frees exactly what was reserved.
-    fn give_back(self: Box<Self>);
+/// A counter of a store, of which calls hold quota.
+pub trait Held: Send + Sync {
+    /// Frees exactly what was reserved. `ticket` is the store's own, from the reservation.
+    fn give_back(&self, ticket: Ticket);
 }
 
 /// Quota that a call holds. Dropped: used up. [`Reservation::give_back`]: free again.
 #[derive(Default)]
 #[must_use = "a reservation that is dropped stays used"]
-pub struct Reservation(Option<Box<dyn Held>>);
+pub struct Reservation(SmallVec<[(Arc<dyn Held>, Ticket); 3]>);
 
 impl Reservation {
-    /// A reservation of what a store holds.
-    pub fn of(held: Box<dyn Held>) -> Reservation {
-        Reservation(Some(held))
+    /// Adds what a call holds of one counter.
+    pub fn hold(&mut self, counter: Arc<dyn Held>, ticket: Ticket) {
+        self.0.push((counter, ticket));
     }
 
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.0.is_empty()
     }
 
     /// Frees the quota: only for a call that policyd itself saw fail before its request was sent whole.
     pub fn give_back(self) {
-        if let Some(held) = self.0 {
-            held.give_back();
+        for (counter, ticket) in self.0 {
+            counter.give_back(ticket);
         }
     }
 }

@@ -10,16 +10,21 @@ use crate::diagnostic::Diagnostic;
 /// How deep a document may be nested.
 const MAX_DEPTH: usize = 64;
 
+/// No JSON.
+const SYNTAX: &str = "syntax";
+/// A key stands twice in one object.
+const DUPLICATE_KEY: &str = "duplicate-key";
+
 /// A value and its place in the text.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub span: Range<usize>,
     pub json: Json,
 }
 
 /// A JSON value. A number is its text: `source[node.span]`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Bool,
     Number,
@@ -30,7 +35,7 @@ pub(super) enum Json {
 
 /// A key of an object and what it holds.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Member {
+pub(crate) struct Member {
     pub key: String,
     pub key_span: Range<usize>,
     pub value: Node,
@@ -60,10 +65,30 @@ impl Node {
 
 /// Reads a document. Duplicate keys go into `problems` and the first one stays in the tree; a syntax error ends the
 /// reading, with the problems found so far and itself.
-pub(super) fn parse(text: &str, problems: &mut Vec<Diagnostic>) -> Option<Node> {
-    let mut parser = Parser { text, at: 0, problems };
+pub(crate) fn parse(text: &str, problems: &mut Vec<Diagnostic>) -> Option<Node> {
+    let mut parser = Parser { text, at: 0, counted: 0, line: 1, problems };
     match parser.document() {
         Ok(node) => Some(node),
+        Err(problem) => {
+            parser.problems.push(problem);
+            None
+        }
+    }
+}
+
+/// As [`parse`], of any number of values one after the other.
+pub(crate) fn parse_many(text: &str, problems: &mut Vec<Diagnostic>) -> Option<Vec<Node>> {
+    let mut parser = Parser { text, at: 0, counted: 0, line: 1, problems };
+    let mut nodes = Vec::new();
+    let read = parser.start().and_then(|()| {
+        while parser.at < text.len() {
+            nodes.push(parser.value(0)?);
+            parser.space();
+        }
+        Ok(())
+    });
+    match read {
+        Ok(()) => Some(nodes),
         Err(problem) => {
             parser.problems.push(problem);
             None
@@ -74,14 +99,24 @@ pub(super) fn parse(text: &str, problems: &mut Vec<Diagnostic>) -> Option<Node> 
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    /// The place up to which lines were counted, and the line that it stands on.
+    counted: usize,
+    line: usize,
     problems: &'a mut Vec<Diagnostic>,
 }
 
 impl Parser<'_> {
-    fn document(&mut self) -> Result<Node, Diagnostic> {
+    fn start(&mut self) -> Result<(), Diagnostic> {
         if self.text.starts_with('\u{feff}') {
-            return Err(problem(0..'\u{feff}'.len_utf8(), "the file begins with a byte order mark"));
+            return Err(problem(0..'\u{feff}'.len_utf8(), "the file begins with a byte order mark")
+                .help("save it as UTF-8 without a byte order mark"));
         }
+        self.space();
+        Ok(())
+    }
+
+    fn document(&mut self) -> Result<Node, Diagnostic> {
+        self.start()?;
         let node = self.value(0)?;
         self.space();
         if self.at < self.text.len() {
@@ -121,6 +156,7 @@ impl Parser<'_> {
                 return Err(self.unexpected("a key in double quotes"));
             }
             let start = self.at;
+            let line = self.line();
             let key = self.string()?;
             let key_span = start..self.at;
             self.space();
@@ -129,11 +165,9 @@ impl Parser<'_> {
             }
             let value = self.value(depth + 1)?;
             if let Some(line) = lines.get(&key) {
-                let message = format!("duplicate key `{key}`");
-                let help = Some(format!("it stands on line {line} too"));
-                self.problems.push(Diagnostic { message, span: key_span, help });
+                let problem = problem(key_span, format!("duplicate key `{key}`")).code(DUPLICATE_KEY);
+                self.problems.push(problem.help(format!("it stands on line {line} too")));
             } else {
-                let line = 1 + self.text.as_bytes().iter().take(start).filter(|&&byte| byte == b'\n').count();
                 lines.insert(key.clone(), line);
                 members.push(Member { key, key_span, value });
             }
@@ -207,6 +241,14 @@ impl Parser<'_> {
         }
     }
 
+    /// The line of this place. A long document is counted once, not for each of its keys.
+    fn line(&mut self) -> usize {
+        let passed = self.text.as_bytes().get(self.counted..self.at).unwrap_or_default();
+        self.line += passed.iter().filter(|&&byte| byte == b'\n').count();
+        self.counted = self.at;
+        self.line
+    }
+
     fn space(&mut self) {
         self.at += self.run(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
     }
@@ -241,7 +283,7 @@ impl Parser<'_> {
 }
 
 fn problem(span: Range<usize>, message: impl Into<String>) -> Diagnostic {
-    Diagnostic { message: message.into(), span, help: None }
+    Diagnostic::error(span, message).code(SYNTAX)
 }
 
 #[cfg(test)]

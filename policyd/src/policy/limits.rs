@@ -1,10 +1,14 @@
-//! Rolling-window limits: the history of one counter.
+//! Windows of limits: the history of one counter.
 //!
-//! An admission at `t` counts in a window of length `w` at every `now` with `now - t < w`. So no half-open interval of
+//! An admission at `t` counts in a rolling window of length `w` at every `now` with `now - t < w`. So no half-open interval of
 //! that length ever holds more than was allowed. The last [`EXACT`] admissions are kept one by one. Older neighbours are
 //! merged into one entry that stands at the *later* time: it expires when the last of them does, never earlier, so
 //! merging can only refuse, never admit. An entry is merged only with others of the same slot of a grid that is at most
 //! a 64th of the entry's age (or of the shortest window) wide, which bounds both the error and the number of entries.
+//!
+//! A window that is aligned with the calendar counts what was admitted since its period began. Entries have no UTC time:
+//! when a clock first says that a period is new, its beginning is put on the clock of the entries, and stays there. So a wall
+//! clock that stands still, is slow or jumps ahead within a period frees nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,7 +16,7 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use smallvec::SmallVec;
 
-use super::exact;
+use super::exact::Sum;
 
 /// An instant: nanoseconds that never run backwards, whatever the wall clock does. The caller supplies it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +26,48 @@ impl Time {
     /// The instant `duration` later; the last one there is, if that is beyond it.
     pub fn after(self, duration: Duration) -> Time {
         Time(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// When a message is decided, by the two clocks that limits go by. The caller reads them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// For rolling windows.
+    pub time: Time,
+    /// Nanoseconds since 1970 in UTC, for windows that are aligned with the calendar. The caller never lets it run back.
+    pub utc: u64,
+}
+
+impl Now {
+    /// The instant at which both clocks say `time`.
+    pub fn at(time: Time) -> Now {
+        Now { time, utc: time.0 }
+    }
+}
+
+/// The window of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Window {
+    /// The last so many nanoseconds, more than zero.
+    Rolling(u64),
+    /// The current one of the periods of so many nanoseconds into which UTC days are divided.
+    Calendar(u64),
+}
+
+impl Window {
+    /// Nanoseconds.
+    pub fn length(self) -> u64 {
+        match self {
+            Window::Rolling(length) | Window::Calendar(length) => length.max(1),
+        }
+    }
+
+    /// How long an admission that is `age` old still counts.
+    fn remaining(self, age: u64, now: Now) -> u64 {
+        match self {
+            Window::Rolling(length) => length.saturating_sub(age),
+            Window::Calendar(_) => self.length() - now.utc % self.length(),
+        }
     }
 }
 
@@ -55,20 +101,23 @@ pub(crate) struct History {
 struct Entry {
     ticket: u64,
     time: u64,
-    amount: Decimal,
+    amount: Sum,
 }
 
 /// One window's part of the history: the entries from `first` on, and their sum.
 #[derive(Clone, Copy, Debug)]
 struct View {
-    window: u64,
+    window: Window,
     first: u64,
-    sum: Decimal,
+    sum: Sum,
+    /// Of a window that is aligned with the calendar: the number of the current period since 1970, and when it began.
+    period: u64,
+    began: u64,
 }
 
 /// What one admission put in.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Ticket {
+pub struct Ticket {
     number: u64,
     amount: Decimal,
 }
@@ -82,39 +131,98 @@ pub(crate) struct Exhausted {
     pub retry_after: Option<Duration>,
 }
 
+impl Ticket {
+    /// Which admission it was, counted from 1; 0 for one of nothing.
+    pub(crate) fn number(self) -> u64 {
+        self.number
+    }
+
+    /// How much.
+    pub(crate) fn amount(self) -> Decimal {
+        self.amount
+    }
+}
+
 impl History {
-    /// What a window of `window` nanoseconds holds, if `amount` fits into it besides.
-    pub fn fits(&mut self, window: u64, max: Decimal, amount: Decimal, now: Time) -> Result<Decimal, Exhausted> {
-        let now = now.0.max(self.latest);
-        let Some(view) = self.view(window, now) else {
-            return Err(Exhausted { used: Decimal::MAX, retry_after: Some(Duration::from_nanos(window)) });
-        };
-        if exact::add(view.sum, amount).is_some_and(|sum| sum <= max) {
-            return Ok(view.sum);
+    /// A history that holds these admissions, oldest first, and goes on counting for these windows.
+    pub fn restore(
+        windows: impl IntoIterator<Item = Window>,
+        entries: impl IntoIterator<Item = (Time, Decimal)>,
+    ) -> History {
+        let mut history = History::default();
+        for (time, amount) in entries {
+            history.latest = history.latest.max(time.0);
+            history.last_ticket += 1;
+            let (ticket, time, amount) = (history.last_ticket, history.latest, Sum::of(amount));
+            history.entries.push_back(Entry { ticket, time, amount });
         }
-        Err(Exhausted { used: view.sum, retry_after: self.room(view, max, amount, now) })
+        let sum = sum(&history.entries);
+        history.views.extend(windows.into_iter().map(|window| View::new(window, 0, sum)));
+        history
+    }
+
+    /// The windows that limits have asked about.
+    pub fn windows(&self) -> impl ExactSizeIterator<Item = Window> {
+        self.views.iter().map(|view| view.window)
+    }
+
+    /// What has not been forgotten yet, oldest first; what has more digits than a decimal holds, rounded up.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = (Time, Decimal)> {
+        self.entries.iter().map(|entry| (Time(entry.time), entry.amount.rounded_up()))
+    }
+
+    /// The latest admission.
+    pub fn latest(&self) -> Time {
+        Time(self.latest)
+    }
+
+    /// Forgets all admissions. What is given back of them later changes nothing.
+    pub fn clear(&mut self) {
+        self.gone += self.entries.len() as u64;
+        self.gone_ticket = self.last_ticket;
+        self.entries.clear();
+        for view in &mut self.views {
+            (view.first, view.sum) = (self.gone, Sum::ZERO);
+        }
+    }
+
+    /// Counts for these windows from now on, besides those that it has been asked about: a window sees only what came while
+    /// it was counted for.
+    pub fn watch(&mut self, windows: &[Window]) {
+        for &window in windows {
+            if !self.views.iter().any(|view| view.window == window) {
+                self.views.push(View::new(window, self.gone, sum(&self.entries)));
+            }
+        }
+    }
+
+    /// What `window` holds, if `amount` fits into it besides; rounded up where a decimal cannot hold it.
+    pub fn fits(&mut self, window: Window, max: Decimal, amount: Decimal, now: Now) -> Result<Decimal, Exhausted> {
+        let now = self.clamped(now);
+        let view = self.view(window, now);
+        let (max, amount) = (Sum::of(max), Sum::of(amount));
+        if view.sum.plus(amount) <= max {
+            return Ok(view.sum.rounded_up());
+        }
+        let view = *view;
+        Err(Exhausted { used: view.sum.rounded_up(), retry_after: self.room(view, max, amount, now) })
     }
 
     /// Admits `amount`, which must have [fitted](Self::fits) into every window that limits it.
-    pub fn admit(&mut self, amount: Decimal, now: Time) -> Ticket {
+    pub fn admit(&mut self, amount: Decimal, now: Now) -> Ticket {
         if amount.is_zero() {
             return Ticket { number: 0, amount };
         }
-        let now = now.0.max(self.latest);
-        self.latest = now;
+        let now = self.clamped(now);
+        let sum = Sum::of(amount);
+        self.latest = now.time.0;
         self.last_ticket += 1;
-        self.entries.push_back(Entry { ticket: self.last_ticket, time: now, amount });
+        self.entries.push_back(Entry { ticket: self.last_ticket, time: now.time.0, amount: sum });
         let (entries, gone) = (&self.entries, self.gone);
-        // A sum that cannot be represented belongs to a window that this admission did not ask, as an older policy's.
-        // Nobody needs it any more; asked again, it is summed up anew.
-        self.views.retain(|view| match exact::add(view.sum, amount) {
-            Some(sum) => {
-                view.sum = sum;
-                view.advance(entries, gone, now);
-                true
-            }
-            None => false,
-        });
+        for view in &mut self.views {
+            view.sum = view.sum.plus(sum);
+            view.advance(entries, gone, now);
+        }
         self.forget();
         if self.entries.len() >= self.merge_at.max(EXACT + SLACK) {
             self.merge(now);
@@ -129,43 +237,45 @@ impl History {
         }
         let index = self.entries.partition_point(|entry| entry.ticket < ticket.number);
         let Some(entry) = self.entries.get_mut(index) else { return };
-        let Some(rest) = exact::subtract(entry.amount, ticket.amount) else { return };
-        entry.amount = rest;
+        let amount = Sum::of(ticket.amount);
+        entry.amount = entry.amount.minus(amount);
         let place = self.gone + index as u64;
-        for view in &mut self.views {
-            if place >= view.first
-                && let Some(sum) = exact::subtract(view.sum, ticket.amount)
-            {
-                view.sum = sum;
-            }
+        for view in self.views.iter_mut().filter(|view| place >= view.first) {
+            view.sum = view.sum.minus(amount);
         }
     }
 
     /// When nothing of the history will count any more: from then on it can be dropped.
     pub fn expires(&self) -> Time {
-        let longest = self.views.iter().map(|view| view.window).max().unwrap_or(0);
+        let longest = self.views.iter().map(|view| view.window.length()).max().unwrap_or(0);
         self.entries.back().map_or(Time(0), |entry| Time(entry.time.saturating_add(longest)))
     }
 
-    /// The view of a window at `now`; a new one sees what the history still holds. `None`: its sum does not fit.
-    fn view(&mut self, window: u64, now: u64) -> Option<View> {
-        if let Some(view) = self.views.iter_mut().find(|view| view.window == window) {
-            view.advance(&self.entries, self.gone, now);
-            return Some(*view);
-        }
-        let mut view = View { window, first: self.gone, sum: sum(&self.entries)? };
+    fn clamped(&self, now: Now) -> Now {
+        Now { time: Time(now.time.0.max(self.latest)), ..now }
+    }
+
+    /// The view of a window at `now`; a new one sees what the history still holds.
+    fn view(&mut self, window: Window, now: Now) -> &View {
+        let index = match self.views.iter().position(|view| view.window == window) {
+            Some(index) => index,
+            None => {
+                self.views.push(View::new(window, self.gone, sum(&self.entries)));
+                self.views.len() - 1
+            }
+        };
+        let view = &mut self.views[index];
         view.advance(&self.entries, self.gone, now);
-        self.views.push(view);
-        Some(view)
+        view
     }
 
     /// How long until `amount` fits: until enough of the oldest entries have left.
-    fn room(&self, view: View, max: Decimal, amount: Decimal, now: u64) -> Option<Duration> {
+    fn room(&self, view: View, max: Sum, amount: Sum, now: Now) -> Option<Duration> {
         let mut left = view.sum;
         for entry in self.entries.iter().skip(index_of(view.first, self.gone)) {
-            left = exact::subtract(left, entry.amount)?;
-            if exact::add(left, amount).is_some_and(|sum| sum <= max) {
-                return Some(Duration::from_nanos(entry.time.saturating_add(view.window) - now));
+            left = left.minus(entry.amount);
+            if left.plus(amount) <= max {
+                return Some(Duration::from_nanos(view.window.remaining(now.time.0 - entry.time, now)));
             }
         }
         None
@@ -182,50 +292,63 @@ impl History {
     }
 
     /// Merges older neighbours and drops what was given back.
-    fn merge(&mut self, now: u64) {
-        let shortest = self.views.iter().map(|view| view.window).min().unwrap_or(1);
-        let mut old = std::mem::take(&mut self.entries);
-        old.retain(|entry| !entry.amount.is_zero());
-        let exact_from = old.len().saturating_sub(EXACT);
-        let mut kept: VecDeque<Entry> = VecDeque::with_capacity(old.len());
-        for (index, entry) in old.into_iter().enumerate() {
-            let slot = slot_bits((now - entry.time).max(shortest));
-            match kept.back_mut() {
-                Some(before) if index < exact_from && before.time >> slot == entry.time >> slot => {
-                    match exact::add(before.amount, entry.amount) {
-                        Some(amount) => *before = Entry { amount, ..entry },
-                        None => kept.push_back(entry),
-                    }
+    fn merge(&mut self, now: Now) {
+        let shortest = self.views.iter().map(|view| view.window.length()).min().unwrap_or(1);
+        self.entries.retain(|entry| !entry.amount.is_zero());
+        let exact_from = self.entries.len().saturating_sub(EXACT);
+        // In place: the entries below `kept` are what remains of those below `index`.
+        let mut kept = 0_usize;
+        for index in 0..self.entries.len() {
+            let Some(entry) = self.entries.get(index).copied() else { break };
+            let slot = slot_bits((now.time.0 - entry.time).max(shortest));
+            let before = kept.checked_sub(1).and_then(|before| self.entries.get_mut(before));
+            let together = before.filter(|before| index < exact_from && before.time >> slot == entry.time >> slot);
+            match together {
+                Some(before) => *before = Entry { amount: before.amount.plus(entry.amount), ..entry },
+                None => {
+                    self.entries.swap(kept, index);
+                    kept += 1;
                 }
-                _ => kept.push_back(entry),
             }
         }
-        self.entries = kept;
+        self.entries.truncate(kept);
         self.merge_at = self.entries.len() + SLACK;
-        let (entries, gone) = (&self.entries, self.gone);
-        self.views.retain(|view| match sum(entries) {
-            Some(sum) => {
-                *view = View { window: view.window, first: gone, sum };
-                view.advance(entries, gone, now);
-                true
-            }
-            None => false,
-        });
+        let (entries, gone, sum) = (&self.entries, self.gone, sum(&self.entries));
+        for view in &mut self.views {
+            (view.first, view.sum) = (gone, sum);
+            view.advance(entries, gone, now);
+        }
     }
 }
 
 impl View {
-    /// Leaves out the entries that are as old as the window.
-    fn advance(&mut self, entries: &VecDeque<Entry>, gone: u64, now: u64) {
+    fn new(window: Window, first: u64, sum: Sum) -> View {
+        View { window, first, sum, period: 0, began: 0 }
+    }
+
+    /// Leaves out the entries that the window does not reach any more.
+    fn advance(&mut self, entries: &VecDeque<Entry>, gone: u64, now: Now) {
+        if let Window::Calendar(_) = self.window {
+            let length = self.window.length();
+            let period = now.utc / length;
+            if period > self.period {
+                // No later than it really began, if it began unseen.
+                self.began = self.began.max(now.time.0.saturating_sub(now.utc % length));
+                self.period = period;
+            }
+        }
         while let Some(entry) = entries.get(index_of(self.first, gone)) {
-            if now - entry.time < self.window {
+            let counts = match self.window {
+                Window::Rolling(length) => now.time.0 - entry.time < length,
+                Window::Calendar(_) => entry.time >= self.began,
+            };
+            if counts {
                 return;
             }
             self.first += 1;
-            // The parts of an exact sum, at its scale, always fit.
-            self.sum = exact::subtract(self.sum, entry.amount).unwrap_or(self.sum);
+            self.sum = self.sum.minus(entry.amount);
         }
-        self.sum = Decimal::ZERO;
+        self.sum = Sum::ZERO;
     }
 }
 
@@ -233,8 +356,8 @@ fn index_of(place: u64, gone: u64) -> usize {
     usize::try_from(place - gone).unwrap_or(usize::MAX)
 }
 
-fn sum(entries: &VecDeque<Entry>) -> Option<Decimal> {
-    entries.iter().try_fold(Decimal::ZERO, |sum, entry| exact::add(sum, entry.amount))
+fn sum(entries: &VecDeque<Entry>) -> Sum {
+    entries.iter().fold(Sum::ZERO, |sum, entry| sum.plus(entry.amount))
 }
 
 /// The width of a slot for entries of this age, as a power of two.

@@ -1,25 +1,35 @@
 //! Document → compiled policy → decision. Pure: no I/O, no clock, no async, no globals; time and counters are arguments.
 
 mod compiled;
+pub(crate) mod conditions;
 mod counters;
 mod decide;
-mod document;
-mod exact;
+pub(crate) mod document;
+pub(crate) mod exact;
 mod grant;
+mod instead;
+pub(crate) mod judge;
 mod limits;
-mod load;
-mod names;
-mod path;
+pub(crate) mod load;
+pub(crate) mod names;
+pub(crate) mod reader;
+mod schema;
+mod shared;
+pub(crate) mod trace;
 mod verdict;
 
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 mod tests;
 
-pub use compiled::Policy;
-pub use counters::{CounterKey, Counters, Held, KeyBytes, Refused, Reservation, ScopeKey, Want};
-pub use decide::{Context, Passage, Permit, Target, decide, passage};
+pub(crate) use compiled::Scope;
+pub use compiled::{Lister, Policy};
+pub use counters::{CounterKey, Counters, Held, Refused, Reservation, ScopeKey, Want};
+pub use decide::{Answer, Context, Direction, Passage, Permit, Target, decide, passage};
 pub use grant::{Grant, Who};
-pub use limits::Time;
-pub(crate) use limits::{History, Ticket};
+pub use instead::Instead;
+pub(crate) use limits::History;
+pub use limits::{Now, Ticket, Time, Window};
+pub use schema::{Disagreement, Schema, Schemas};
+pub use shared::{Conflict, Shared};
 pub use verdict::{CounterState, CounterStates, Decision, Denial, Reply, Rule, RuleKind, Verdict};

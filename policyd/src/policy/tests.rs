@@ -4,15 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rust_decimal::Decimal;
 
-use super::decide::{Judgement, Subject, judge};
-use super::document::{self, Json, Node};
-use super::path::{Found, Path};
+use super::judge::{Judgement, Request, judge};
 use super::*;
+use crate::capture::identity::Identity;
 use crate::config::OtherPaths;
+use crate::mcp::json::Parser;
+use crate::mcp::vet;
 use crate::state::Memory;
 
+mod operators;
+mod properties;
+mod servers;
 mod shipped;
 mod whole;
 
@@ -50,15 +55,28 @@ impl World {
         World { memory: self.memory.clone(), ..other }
     }
 
-    fn judge(&self, subject: &Subject<'_>, arguments: &str, session: &str, seconds: f64) -> Judgement {
-        let tree = document::parse(arguments, &mut Vec::new()).expect("arguments");
+    /// Judges the bytes of a message from the agent.
+    fn judge(&self, body: &str, session: &str, server: &str, seconds: f64) -> Judgement {
+        self.judge_with(body, session, server, seconds, &*self.memory)
+    }
+
+    fn judge_with(&self, body: &str, session: &str, server: &str, seconds: f64, counters: &impl Counters) -> Judgement {
+        let (mut parser, body) = (Parser::default(), Bytes::from(body.to_owned()));
+        let message = vet(&mut parser, &body).unwrap_or_else(|malformed| panic!("{body:?}: {malformed}"));
         let context = Context {
             grant: Some(&self.grant),
-            server: "server",
+            server,
             session,
-            now: Time::default().after(Duration::from_secs_f64(seconds)),
+            identity: &identity(),
+            schemas: &(),
+            now: Now::at(Time::default().after(Duration::from_secs_f64(seconds))),
         };
-        judge(&context, subject, |path| look_up(&tree, arguments, path), &*self.memory)
+        judge(&context, &Request::of(Direction::ToServer, &message), counters, &mut ())
+    }
+
+    fn unlists(&self, tool: &str) -> bool {
+        let identity = identity();
+        self.grant.policy.unlists(tool, &Lister { grant: &self.grant.name, server: "server", identity: &identity })
     }
 
     fn call(&self, tool: &str, seconds: f64) -> Outcome {
@@ -66,7 +84,7 @@ impl World {
     }
 
     fn call_with(&self, tool: &str, arguments: &str, seconds: f64) -> Outcome {
-        let judgement = self.judge(&Subject::request("tools/call", Some(tool)), arguments, "session", seconds);
+        let judgement = self.judge(&tools_call(tool, arguments), "session", "server", seconds);
         Outcome { rule: judgement.rule.pointer.to_string(), denied: judgement.refusal.map(|refusal| refusal.denial) }
     }
 }
@@ -77,17 +95,13 @@ impl Outcome {
     }
 }
 
-fn look_up<'a>(tree: &'a Node, text: &'a str, path: &Path) -> Found<'a> {
-    let mut node = tree;
-    for key in path.keys() {
-        let Json::Object(members) = &node.json else { return Found::Absent };
-        let Some(member) = members.iter().find(|member| member.key == key) else { return Found::Absent };
-        node = &member.value;
-    }
-    match node.json {
-        Json::Number => Found::Number(&text[node.span.clone()]),
-        _ => Found::Other,
-    }
+fn identity() -> Identity {
+    Identity { uid: 1000, user: Some("ann".into()), cgroup: "/agents".into(), ..Identity::default() }
+}
+
+fn tools_call(tool: &str, arguments: &str) -> String {
+    let tool = serde_json::to_string(tool).expect("a string");
+    format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":{tool},"arguments":{arguments}}}}}"#)
 }
 
 #[test]
@@ -186,8 +200,7 @@ fn scopes_share_what_they_say() {
     ] {
         let world = World::new(&policy(scope));
         let call = |world: &World, session: &str, server: &str| {
-            let context = Context { grant: Some(&world.grant), server, session, now: Time(0) };
-            judge(&context, &Subject::Call("t"), |_| Found::Absent, &*world.memory).refusal.is_none()
+            world.judge(&tools_call("t", "{}"), session, server, 0.0).refusal.is_none()
         };
         assert!(call(&world, "s1", "a"));
         assert!(!call(&world, "s1", "a"), "{scope}");
@@ -216,54 +229,81 @@ fn a_reload_loses_no_counter() {
 }
 
 #[test]
+fn a_counter_counts_for_every_window_that_the_policy_has_on_it() {
+    let world = World::new(
+        r#"{ "version": "1", "default": "deny", "tools": {
+            "search": { "limits": [ { "counter": "calls", "window": "minute", "max": 10 } ] },
+            "export": { "limits": [ { "counter": "calls", "window": "day", "max": 100 } ] } } }"#,
+    );
+    for call in 0..600_u32 {
+        assert_eq!(world.call("search", f64::from(call * 61)).reason(), "allowed");
+    }
+    assert_eq!(world.call("export", 600.0 * 61.0).rule, "/tools/export/limits/0");
+}
+
+#[test]
 fn what_is_given_back_can_be_used_again() {
     let world = World::new(
         r#"{ "version": "1", "default": "deny", "tools": { "t": { "rate_limit": { "max": 1, "window": 60 } } } }"#,
     );
-    let subject = Subject::request("tools/call", Some("t"));
-    let judgement = world.judge(&subject, "{}", "s", 0.0);
+    let call = tools_call("t", "{}");
+    let judgement = world.judge(&call, "s", "server", 0.0);
     assert_eq!(judgement.counters[0].counter.as_ref(), "/tools/t/rate_limit");
     assert_eq!((judgement.counters[0].used, judgement.counters[0].max), (Decimal::ONE, Decimal::ONE));
-    assert!(world.judge(&subject, "{}", "s", 1.0).refusal.is_some());
+    assert!(world.judge(&call, "s", "server", 1.0).refusal.is_some());
     judgement.reservation.give_back();
-    assert!(world.judge(&subject, "{}", "s", 1.0).refusal.is_none());
+    assert!(world.judge(&call, "s", "server", 1.0).refusal.is_none());
 }
 
 #[test]
 fn plumbing_passes_and_data_follows_the_default() {
     for (default, data) in [("deny", false), ("allow", true)] {
         let world = World::new(&format!(r#"{{ "version": "1", "default": "{default}" }}"#));
-        let passes = |subject: Subject<'_>| world.judge(&subject, "{}", "s", 0.0).refusal.is_none();
+        let passes = |body: &str| world.judge(body, "s", "server", 0.0).refusal.is_none();
         for method in ["initialize", "ping", "tools/list", "resources/templates/list", "server/discover"] {
-            assert!(passes(Subject::request(method, None)), "{method}");
+            assert!(passes(&request(method)), "{method}");
         }
-        for method in ["resources/read", "prompts/get", "completion/complete", "tasks/result", "Tools/Call", "x/y", ""]
-        {
-            assert_eq!(passes(Subject::request(method, None)), data, "{method}");
+        for method in ["resources/read", "prompts/get", "completion/complete", "tasks/result", "tools/calls", "x/y"] {
+            assert_eq!(passes(&request(method)), data, "{method}");
         }
-        assert!(passes(Subject::Response));
-        assert!(passes(Subject::notification("notifications/initialized")));
-        assert!(!passes(Subject::notification("tools/call")), "a call without an id");
-        assert!(!passes(Subject::request("tools/call", None)), "a call without a name");
+        assert!(passes(RESPONSE));
+        assert!(passes(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#));
+        assert!(!passes(r#"{"jsonrpc":"2.0","method":"resources/read"}"#), "a request without an id");
     }
     let world = World::new(r#"{ "version": "1", "default": "deny" }"#);
-    let refusal = world.judge(&Subject::request("resources/read", None), "{}", "s", 0.0).refusal.expect("denied");
+    let refusal = world.judge(&request("resources/read"), "s", "server", 0.0).refusal.expect("denied");
     assert_eq!((&*refusal.denial.reason, refusal.denial.reply), ("`resources/read` is not allowed", Reply::Error));
+}
+
+const RESPONSE: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+
+fn request(method: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#)
 }
 
 #[test]
 fn without_a_grant_nothing_passes() {
-    let context = Context { grant: None, server: "server", session: "s", now: Time(0) };
-    for (subject, reply) in [
-        (Subject::request("tools/call", Some("t")), Reply::Result),
-        (Subject::request("initialize", None), Reply::Error),
-        (Subject::request("resources/read", None), Reply::Error),
-        (Subject::Response, Reply::Drop),
-        (Subject::notification("x"), Reply::Drop),
+    for (body, reply) in [
+        (&*tools_call("t", "{}"), Reply::Result),
+        (&request("initialize"), Reply::Error),
+        (&request("resources/read"), Reply::Error),
+        (RESPONSE, Reply::Drop),
+        (r#"{"jsonrpc":"2.0","method":"x"}"#, Reply::Drop),
     ] {
-        let refusal = judge(&context, &subject, |_| Found::Absent, &Memory::default()).refusal.expect("denied");
-        assert_eq!((&*refusal.denial.rule.pointer, refusal.denial.rule.kind), ("no-grant", RuleKind::NoGrant));
-        assert_eq!((refusal.denial.reply, refusal.lifted), (reply, false), "{subject:?}");
+        let (mut parser, body) = (Parser::default(), Bytes::from(body.to_owned()));
+        let message = vet(&mut parser, &body).expect("well-formed");
+        let context = Context {
+            grant: None,
+            server: "server",
+            session: "s",
+            identity: &identity(),
+            schemas: &(),
+            now: Now::default(),
+        };
+        let verdict = decide(&context, Direction::ToServer, &message, &Memory::default());
+        let Decision::Deny(denial) = verdict.decision else { panic!("{body:?} passes") };
+        assert_eq!((&*denial.rule.pointer, denial.rule.kind), ("no-grant", RuleKind::NoGrant));
+        assert_eq!((denial.reply, verdict.observed), (reply, None), "{body:?}");
     }
 }
 
@@ -283,7 +323,7 @@ fn a_passage_needs_a_grant_at_the_endpoint_only() {
 struct Gone;
 
 impl Counters for Gone {
-    fn reserve(&self, _: &mut [Want<'_>], _: Time) -> Result<Reservation, Refused> {
+    fn reserve(&self, _: &mut [Want<'_>], _: Now) -> Result<Reservation, Refused> {
         Err(Refused::Unavailable)
     }
 }
@@ -295,8 +335,7 @@ fn a_store_that_cannot_be_asked_denies_even_when_observing() {
             r#"{{ "version": "1", "default": "allow", "mode": "{mode}",
                 "tools": {{ "t": {{ "rate_limit": {{ "max": 1, "window": 60 }} }} }} }}"#
         ));
-        let context = Context { grant: Some(&world.grant), server: "server", session: "s", now: Time(0) };
-        let judge = |tool| judge(&context, &Subject::Call(tool), |_| Found::Absent, &Gone).refusal;
+        let judge = |tool| world.judge_with(&tools_call(tool, "{}"), "s", "server", 0.0, &Gone).refusal;
         let refusal = judge("t").expect("denied");
         assert_eq!((refusal.denial.rule.kind, refusal.lifted), (RuleKind::StateUnavailable, false));
         assert!(judge("without limits").is_none(), "it needs no store");
@@ -305,6 +344,8 @@ fn a_store_that_cannot_be_asked_denies_even_when_observing() {
 
 #[test]
 fn lists_leave_out_what_no_argument_could_pass() {
+    let identity = identity();
+    let lister = Lister { grant: "office", server: "server", identity: &identity };
     let rules = r#""hide": ["h*"], "tools": { "a": {}, "hidden": {}, "d": { "action": "deny" },
         "z": { "rate_limit": { "max": 0, "window": 60 } }, "x.*": {},
         "half": { "limits": [ { "counter": "c", "window": "day", "max": 0.5 } ] },
@@ -322,19 +363,19 @@ fn lists_leave_out_what_no_argument_could_pass() {
         ("x.y", false),
         ("unknown", true),
     ] {
-        assert_eq!(deny.unlists(tool), unlisted, "{tool}");
+        assert_eq!(deny.unlists(tool, &lister), unlisted, "{tool}");
     }
     assert!(deny.filters_lists());
     let allow = load(&format!(r#""default": "allow", {rules}"#));
-    assert!(!allow.unlists("unknown") && allow.unlists("d") && allow.filters_lists());
+    assert!(!allow.unlists("unknown", &lister) && allow.unlists("d", &lister) && allow.filters_lists());
     let observe = load(&format!(r#""default": "deny", "mode": "observe", {rules}"#));
-    assert!(!observe.unlists("d") && !observe.filters_lists() && observe.observes());
+    assert!(!observe.unlists("d", &lister) && !observe.filters_lists() && observe.observes());
     assert!(
         !load(r#""default": "allow", "tools": { "a": { "rate_limit": { "max": 1, "window": 1 } } }"#).filters_lists()
     );
     let nothing =
         load(r#""default": "allow", "all_tools": { "limits": [ { "counter": "c", "window": "day", "max": 0 } ] }"#);
-    assert!(nothing.unlists("a") && nothing.filters_lists());
+    assert!(nothing.unlists("a", &lister) && nothing.filters_lists());
     let mut named: Vec<&str> = deny.named_tools().collect();
     named.sort_unstable();
     assert_eq!(named, ["a", "amount", "d", "half", "hidden", "z"]);
@@ -352,46 +393,4 @@ fn a_name_in_a_message_is_short_and_printable() {
     let world = World::new(r#"{ "version": "1", "default": "deny" }"#);
     assert_eq!(world.call("a\u{1b}[2J\n`", 0.0).reason(), "tool `a\\u{1b}[2J\\n`` is not allowed");
     assert!(world.call(&"x".repeat(1_000_000), 0.0).reason().len() < 200);
-}
-
-mod properties {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        /// Observing computes what enforcing would do, call by call, and lets everything pass.
-        #[test]
-        fn observe_and_enforce_find_the_same_rule(
-            calls in prop::collection::vec((0..5usize, 0..20u64, 0..2usize, "-?[0-9]{1,3}(\\.[0-9])?|null"), 1..80),
-        ) {
-            let policy = |mode: &str| format!(
-                r#"{{ "version": "1", "default": "deny", "mode": "{mode}", "hide": ["b*"],
-                    "all_tools": {{ "limits": [ {{ "counter": "all", "window": "90s", "max": 9, "scope": "server" }} ] }},
-                    "tools": {{
-                      "a": {{ "rate_limit": {{ "max": 3, "window": 60 }} }},
-                      "c*": {{ "limits": [ {{ "counter": "n", "window": "minute", "max": 500, "increment_from": "args.n" }} ] }},
-                      "d": {{ "action": "deny" }} }} }}"#
-            );
-            let (enforce, observe) = (World::new(&policy("enforce")), World::new(&policy("observe")));
-            let mut now = 0;
-            for (tool, wait, session, amount) in calls {
-                now += wait;
-                let tool = ["a", "b1", "c1", "d", "e"][tool];
-                let arguments = format!(r#"{{ "n": {} }}"#, amount.trim_start_matches("00").trim_start_matches('0'));
-                let arguments = if document::parse(&arguments, &mut Vec::new()).is_some() { arguments } else { "{}".into() };
-                let subject = Subject::request("tools/call", Some(tool));
-                let session = ["s1", "s2"][session];
-                #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-                let judge = |world: &World| world.judge(&subject, &arguments, session, now as f64);
-                let (enforced, observed) = (judge(&enforce), judge(&observe));
-                prop_assert_eq!(&enforced.rule, &observed.rule);
-                prop_assert_eq!(&enforced.counters, &observed.counters);
-                let denial = |judgement: &Judgement| judgement.refusal.as_ref().map(|refusal| refusal.denial.clone());
-                prop_assert_eq!(denial(&enforced), denial(&observed));
-                prop_assert!(observed.refusal.is_none_or(|refusal| refusal.lifted));
-                prop_assert!(enforced.refusal.is_none_or(|refusal| !refusal.lifted));
-            }
-        }
-    }
 }

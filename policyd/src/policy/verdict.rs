@@ -30,8 +30,8 @@ impl Verdict {
     }
 }
 
-/// The counters of one decision; most calls ask two or fewer, and these are kept without an allocation.
-pub type CounterStates = SmallVec<[CounterState; 2]>;
+/// The counters of one decision; most calls ask four or fewer, and these are kept without an allocation.
+pub type CounterStates = SmallVec<[CounterState; 4]>;
 
 /// A limit's counter as a record shows it. The numbers print in plain decimal notation.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,7 +141,16 @@ impl Rule {
             RuleKind::UpstreamUntrusted => "upstream-untrusted",
             RuleKind::OtherPath => "other-paths",
             RuleKind::Default => "/default",
-            RuleKind::Tool | RuleKind::Hide | RuleKind::Action | RuleKind::Limit | RuleKind::Protocol => "",
+            RuleKind::Tool
+            | RuleKind::Method
+            | RuleKind::Hide
+            | RuleKind::Action
+            | RuleKind::Arguments
+            | RuleKind::Require
+            | RuleKind::DenyIf
+            | RuleKind::Approval
+            | RuleKind::Limit
+            | RuleKind::Protocol => "",
         };
         Rule { pointer: Arc::from(pointer), kind }
     }
@@ -157,12 +166,22 @@ impl Rule {
 pub enum RuleKind {
     /// A tool's entry allowed it.
     Tool,
+    /// A method's entry allowed it.
+    Method,
     /// `default`.
     Default,
     /// `hide`.
     Hide,
-    /// `action`.
+    /// `action: "deny"`.
     Action,
+    /// `arguments: "declared"`.
+    Arguments,
+    /// `require`.
+    Require,
+    /// `deny_if`.
+    DenyIf,
+    /// `approve_if` or `action: "require_approval"`.
+    Approval,
     /// `limits`, `rate_limit` or `all_tools.limits`.
     Limit,
     /// Protocol plumbing: no rule was asked.

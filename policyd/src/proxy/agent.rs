@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use super::alpn;
 use super::body::Outgoing;
 use super::dial::dial;
+use super::messages;
 use super::pool::{Bucket, Key};
 use super::streams::Stream;
 use super::upstream::{self, Lease, Sender, UpstreamError};
@@ -21,7 +22,7 @@ use super::worker::{Snapshot, Worker};
 use crate::capture::Origin;
 use crate::capture::identity::Identity;
 use crate::config::{Host, OtherPaths, Server};
-use crate::policy::Grant;
+use crate::policy::{Grant, Policy};
 use crate::telemetry::events::UpstreamFailed;
 
 /// How long it is remembered which protocol a server selects.
@@ -104,10 +105,15 @@ impl Agent {
         way
     }
 
-    /// Whether the grant called `grant` is still this agent's.
-    fn still_granted(&self, grant: &str) -> bool {
+    /// Whether the policy in force only observes: then what cannot be read of a response is let pass.
+    pub fn is_observed(&self) -> bool {
+        self.way(&self.worker.shared.snapshot.load()).grant.is_some_and(|grant| grant.policy.observes())
+    }
+
+    /// Whether the grant called `grant` is still this agent's, with a policy of which `suits` holds.
+    fn still_granted(&self, grant: &str, suits: impl FnOnce(&Policy) -> bool) -> bool {
         let snapshot = self.worker.shared.snapshot.load();
-        snapshot.grant(&self.server.name, &self.identity).is_some_and(|now| now.name == grant)
+        snapshot.grant(&self.server.name, &self.identity).is_some_and(|now| now.name == grant && suits(&now.policy))
     }
 
     /// Whether the connection, on both sides, speaks HTTP/2.
@@ -116,11 +122,12 @@ impl Agent {
     }
 
     /// Registers the response stream of a request that went `way`; it ends when that grant is removed. `answers`: of a call.
-    pub fn stream(self: &Rc<Self>, way: &Way, answers: bool) -> Rc<Stream> {
+    /// `unread`: it goes through unread, so that, unless it answers, it ends too when a new policy has something to look for.
+    pub fn stream(self: &Rc<Self>, way: &Way, answers: bool, unread: bool) -> Rc<Stream> {
         let agent = Rc::clone(self);
         let grant = way.grant.as_ref().map(|grant| grant.name.clone());
         let stream = self.worker.streams.open(answers, move || match &grant {
-            Some(grant) => agent.still_granted(grant),
+            Some(grant) => agent.still_granted(grant, |policy| answers || !unread || !messages::must_read(policy)),
             // A stream on a path that needs no grant.
             None => true,
         });

@@ -4,19 +4,26 @@ use std::rc::Rc;
 
 use http::header::{EXPECT, HOST, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::{BodyExt, Limited};
+use tokio::time::timeout;
 
 use super::agent::{Agent, Way};
 use super::body::Outgoing;
 use super::fields;
+use super::messages::Reading;
+use super::requests::Exchange;
 use super::respond::{self, Asked};
-use super::response::{Answered, Reading, ReplyBody, relay};
+use super::response::{Answered, ReplyBody, relay};
 use super::upstream::UpstreamError;
 use super::worker::Snapshot;
 use crate::audit;
 use crate::mcp::headers::SESSION_ID;
-use crate::policy::{Passage, Permit, Reservation};
+use crate::policy::{Answer, Passage, Permit, Reservation};
 use crate::tls::upstream::UpstreamTlsError;
+
+/// What is read of a server's response to an answer, in bytes: a plain 202 has none.
+const LONGEST_ACKNOWLEDGEMENT: usize = 16 * 1024;
 
 /// A request on its way out, but for its body and the right to send it.
 pub struct Passing<'a> {
@@ -37,7 +44,27 @@ pub struct Passing<'a> {
 /// Sends a message to its server, and relays the answer. The bytes are those of the permit: the ones that were judged.
 pub async fn forward(passing: Passing<'_>, permit: Permit, call: audit::Call) -> Response<ReplyBody> {
     let (bytes, reservation) = permit.redeem();
-    send(passing, Outgoing::Whole(Some(bytes)), reservation, call).await
+    send(passing, Outgoing::Whole(Some(bytes)), reservation, true, call).await
+}
+
+/// Sends a server what it is told in the agent's stead, under a head that is made of the agent's, and gives the status that
+/// it answers with.
+///
+/// # Errors
+///
+/// As for an agent's own message; they are logged.
+pub async fn answer(agent: &Agent, head: Parts, answer: Answer) -> Result<StatusCode, UpstreamError> {
+    let snapshot = agent.worker.shared.snapshot.load_full();
+    let way = agent.way(&snapshot);
+    let request = outgoing(agent, head, Outgoing::Whole(Some(answer.into_bytes())));
+    let (response, lease) = agent.send(&snapshot, &way, request).await?;
+    let status = response.status();
+    // There is nothing to say to an answer; a connection on which something else comes is not used again.
+    let rest = Limited::new(response.into_body(), LONGEST_ACKNOWLEDGEMENT).collect();
+    if let Ok(Ok(_)) = timeout(snapshot.config.timeouts.response, rest).await {
+        lease.give_back();
+    }
+    Ok(status)
 }
 
 /// Sends a request that carries no message.
@@ -48,7 +75,8 @@ pub async fn forward_other(
     call: audit::Call,
 ) -> Response<ReplyBody> {
     let (agent, ended) = (passing.agent, ended_session(&passing.head));
-    let response = send(passing, body, Reservation::default(), call).await;
+    let takes_messages = passing.head.uri.path() == passing.way.server.path;
+    let response = send(passing, body, Reservation::default(), takes_messages, call).await;
     if let Some(id) = ended.filter(|_| response.status().is_success()) {
         agent.worker.shared.end_session(&agent.server.name, &id);
     }
@@ -61,22 +89,25 @@ fn ended_session(head: &Parts) -> Option<String> {
     Some(id.to_str().ok()?.to_owned())
 }
 
+/// `takes_messages`: the agent's messages go to the request's target.
 async fn send(
     passing: Passing<'_>,
     body: Outgoing,
     reservation: Reservation,
+    takes_messages: bool,
     mut call: audit::Call,
 ) -> Response<ReplyBody> {
     let Passing { agent, snapshot, way, head, reading, asked } = passing;
     // Until there is an answer: who drops this future is the client, by going away.
     call.outcome.error = Some("client-gone");
-    match agent.send(snapshot, way, outgoing(agent, head, body)).await {
+    let (exchange, request) = leaving(agent, head, body, reading, takes_messages);
+    match agent.send(snapshot, way, request).await {
         Ok((response, lease)) => {
             if asked.opens_session {
                 learn_session(agent, &response);
             }
             let limits = &snapshot.config.limits;
-            let answered = Answered { agent, way, limits, reading, is_call: asked.id.is_some() };
+            let answered = Answered { agent, way, limits, reading, exchange, is_call: asked.id.is_some() };
             match relay(answered, lease, response, call).await {
                 Ok(response) => response,
                 Err((error, mut call)) => {
@@ -98,6 +129,20 @@ async fn send(
             respond::failure(&asked, &error.to_string(), rule, call)
         }
     }
+}
+
+/// A request as the server gets it, and what has to be known of it when its response is read.
+///
+/// Apart from [`send`], whose future would keep space for a head that was looked at.
+fn leaving(
+    agent: &Rc<Agent>,
+    head: Parts,
+    body: Outgoing,
+    reading: Reading,
+    takes_messages: bool,
+) -> (Option<Box<Exchange>>, Request<Outgoing>) {
+    let exchange = (reading != Reading::Never).then(|| Exchange::of(agent, &head, takes_messages));
+    (exchange, outgoing(agent, head, body))
 }
 
 /// The request as the server gets it: its own target and fields, but for what concerns one hop only.

@@ -1,21 +1,20 @@
-//! One message: vetted, decided, recorded. Nothing is awaited between the judgement and its record.
+//! One message of an agent: vetted, decided, recorded. Nothing is awaited between the judgement and its record.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
-use nix::time::{ClockId, clock_gettime};
 
 use super::agent::{Agent, Way};
+use super::messages::Reading;
 use super::respond::{Asked, Refusal};
-use super::response::Reading;
 use crate::audit;
 use crate::mcp::headers::{self, Fault};
 use crate::mcp::{self, Kind, Malformed};
 use crate::policy::{
-    Context, CounterStates, Decision, Denial, Passage, Permit, Reply, Rule, RuleKind, Target, Time, Verdict, decide,
-    passage,
+    Context, CounterStates, Decision, Denial, Direction, Passage, Permit, Reply, Rule, RuleKind, Target, Verdict,
+    decide, passage,
 };
 use crate::telemetry::events;
 use crate::telemetry::{Decided, Effect};
@@ -60,14 +59,7 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
                 return refuse_malformed(agent, way, head, body, started, malformed, Some(fault));
             }
         };
-    let known = session.filter(|id| worker.shared.knows_session(&agent.server.name, id));
-    let context = Context {
-        grant: way.grant.as_deref(),
-        server: &agent.server.name,
-        session: known.unwrap_or(&agent.process),
-        now: now(),
-    };
-    let verdict = decide(&context, &message, &worker.shared.counters);
+    let verdict = decide(&context(agent, way, session), Direction::ToServer, &message, &*worker.shared.counters);
     let asked = Asked {
         id: match message.kind() {
             Kind::Request { id, .. } => Some(body.slice_ref(id.0.as_bytes())),
@@ -78,6 +70,7 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
         opens_session: message.method() == Some("initialize"),
     };
     let facts = Facts {
+        direction: Direction::ToServer,
         method: message.method(),
         tool: message.tool(),
         session,
@@ -91,7 +84,7 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
             Kind::Notification { .. } | Kind::Response { .. } => Reply::Drop,
         },
     };
-    let reading = Reading::of(way.grant.as_ref(), &message);
+    let reading = Reading::of(way.grant.as_deref(), &message);
     let ruling = Ruling::from(verdict);
     record(agent, way, &facts, ruling, asked, reading, |permit| permit.redeem().1.give_back())
 }
@@ -100,8 +93,8 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
 pub fn other(agent: &Rc<Agent>, way: &Way, head: &Parts, target: Target) -> Judged<Passage> {
     let facts = Facts { method: Some(head.method.as_str()), ..Facts::of(head, Instant::now()) };
     let reading = match target {
-        Target::Endpoint => Reading::stream(way.grant.as_ref()),
-        Target::OtherPath(_) => Reading::elsewhere(way.grant.as_ref()),
+        Target::Endpoint => Reading::stream(way.grant.as_deref()),
+        Target::OtherPath(_) => Reading::elsewhere(way.grant.as_deref()),
     };
     let ruling = match passage(way.grant.as_deref(), target) {
         Ok(passage) => Ruling {
@@ -146,23 +139,39 @@ fn refuse_malformed(
     record(agent, way, &facts, Ruling::deny(denial), asked, Reading::Never, drop)
 }
 
+/// What a decision depends on besides the message. A `session` that no server minted counts as the agent's process.
+pub(super) fn context<'a>(agent: &'a Agent, way: &'a Way, session: Option<&'a str>) -> Context<'a> {
+    let shared = &agent.worker.shared;
+    Context {
+        grant: way.grant.as_deref(),
+        server: &agent.server.name,
+        session: session.filter(|id| shared.knows_session(&agent.server.name, id)).unwrap_or(&agent.process),
+        identity: &agent.identity,
+        schemas: &shared.definitions,
+        now: shared.clock.now(),
+    }
+}
+
 /// What a record says of a message, besides the ruling.
-struct Facts<'a> {
-    method: Option<&'a str>,
-    tool: Option<&'a str>,
-    session: Option<&'a str>,
-    version: Option<&'a str>,
-    arguments: Option<&'a [u8]>,
-    received: usize,
-    started: Instant,
+pub(super) struct Facts<'a> {
+    /// Which way it goes.
+    pub direction: Direction,
+    pub method: Option<&'a str>,
+    pub tool: Option<&'a str>,
+    pub session: Option<&'a str>,
+    pub version: Option<&'a str>,
+    pub arguments: Option<&'a [u8]>,
+    pub received: usize,
+    pub started: Instant,
     /// How it is told that this cannot be recorded, where the policy would allow it.
-    unrecorded: Reply,
+    pub unrecorded: Reply,
 }
 
 impl<'a> Facts<'a> {
     /// What the head alone says.
     fn of(head: &'a Parts, started: Instant) -> Self {
         Self {
+            direction: Direction::ToServer,
             method: None,
             tool: None,
             session: text(head, "mcp-session-id"),
@@ -176,14 +185,22 @@ impl<'a> Facts<'a> {
 }
 
 /// A decision, with the right that it gives.
-struct Ruling<P> {
+pub(super) struct Ruling<P> {
     effect: Result<P, Denial>,
     rule: Rule,
     observed: Option<Denial>,
     counters: CounterStates,
 }
 
-/// Records a ruling. One that cannot be recorded becomes a denial, and `undo` takes its right back.
+/// A ruling that was recorded.
+pub(super) enum Told<P> {
+    /// It may pass; the call records the outcome.
+    Pass(P, audit::Call),
+    /// It may not; the outcome is recorded unless the decision could not be.
+    Refuse(Denial, Option<audit::Call>),
+}
+
+/// Records a ruling on a request, which `undo` takes back where that fails.
 fn record<P>(
     agent: &Rc<Agent>,
     way: &Way,
@@ -193,6 +210,16 @@ fn record<P>(
     reading: Reading,
     undo: impl FnOnce(P),
 ) -> Judged<P> {
+    match tell(agent, way, facts, ruling, undo) {
+        Told::Pass(permit, call) => Judged::Forward { permit, call, reading, asked },
+        Told::Refuse(denial, call) => {
+            Judged::Refuse(Refusal { denial, asked, tool: facts.tool.map(str::to_owned), call })
+        }
+    }
+}
+
+/// Records a ruling. One that cannot be recorded becomes a denial, and `undo` takes its right back.
+pub(super) fn tell<P>(agent: &Agent, way: &Way, facts: &Facts<'_>, ruling: Ruling<P>, undo: impl FnOnce(P)) -> Told<P> {
     let denial = ruling.effect.as_ref().err().or(ruling.observed.as_ref());
     let recorder = &agent.worker.recorder;
     let decided = Decided {
@@ -201,6 +228,7 @@ fn record<P>(
         identity: &agent.identity,
         grant: way.grant.as_ref().map(|grant| &*grant.name),
         server: &agent.server.name,
+        direction: facts.direction,
         method: facts.method,
         tool: facts.tool,
         effect: if ruling.effect.is_ok() { Effect::Allow } else { Effect::Deny },
@@ -217,10 +245,8 @@ fn record<P>(
         (Ok(mut call), effect) => {
             call.outcome.bytes_in = facts.received as u64;
             match effect {
-                Ok(permit) => Judged::Forward { permit, call, reading, asked },
-                Err(denial) => {
-                    Judged::Refuse(Refusal { denial, asked, tool: facts.tool.map(str::to_owned), call: Some(call) })
-                }
+                Ok(permit) => Told::Pass(permit, call),
+                Err(denial) => Told::Refuse(denial, Some(call)),
             }
         }
         (Err(audit::Unavailable), effect) => {
@@ -231,20 +257,9 @@ fn record<P>(
                 }
                 Err(denial) => denial.reply,
             };
-            Judged::Refuse(Refusal {
-                denial: Denial::audit_unavailable(reply),
-                asked,
-                tool: facts.tool.map(str::to_owned),
-                call: None,
-            })
+            Told::Refuse(Denial::audit_unavailable(reply), None)
         }
     }
-}
-
-/// The time that limits go by: it runs while the machine sleeps, and never back.
-fn now() -> Time {
-    // CLOCK_BOOTTIME cannot fail on a kernel that has eBPF; were it to, all windows would stand still and fill: closed.
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Time(0), |now| Time(Duration::from(now).as_nanos() as u64))
 }
 
 fn text<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
@@ -252,8 +267,15 @@ fn text<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
 }
 
 impl<P> Ruling<P> {
-    fn deny(denial: Denial) -> Self {
+    pub(super) fn deny(denial: Denial) -> Self {
         Self { rule: denial.rule.clone(), effect: Err(denial), observed: None, counters: CounterStates::new() }
+    }
+}
+
+impl Ruling<()> {
+    /// Lets pass what `denial` would refuse.
+    pub(super) fn observe(denial: Denial) -> Self {
+        Self { rule: denial.rule.clone(), effect: Ok(()), observed: Some(denial), counters: CounterStates::new() }
     }
 }
 

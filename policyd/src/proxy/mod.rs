@@ -1,6 +1,7 @@
 //! A connection's life: [`connection`] classifies and routes it; what passes is joined by [`splice`]; what is inspected is
 //! served by [`serve`], and each request of it goes through [`exchange`]: [`intake`] → [`judge`] → [`forward`] →
-//! [`response`], with [`respond`] for every answer of policyd's own.
+//! [`response`], with [`respond`] for every answer of policyd's own. Of a response that has to be read, [`messages`] takes each
+//! message: [`requests`] judges what the server asks, [`stead`] answers what was refused, [`lists`] filters tool lists.
 
 pub mod admission;
 pub mod agent;
@@ -16,12 +17,15 @@ mod forward;
 mod intake;
 mod judge;
 mod lists;
+mod messages;
 mod pool;
 mod prefixed;
+mod requests;
 mod respond;
 mod response;
 mod serve;
 mod splice;
+mod stead;
 mod streams;
 mod upstream;
 pub mod worker;

@@ -9,7 +9,7 @@ use super::response::ReplyBody;
 use crate::audit;
 use crate::mcp::reply::{self, Form};
 use crate::mcp::{Id, Version};
-use crate::policy::{Denial, Reply};
+use crate::policy::{Denial, Instead};
 
 /// JSON-RPC 2.0 §5.1: the server, or the way to it, failed.
 const INTERNAL_ERROR: i32 = -32603;
@@ -55,17 +55,11 @@ impl Asked {
 pub fn refusal(refusal: Refusal) -> Response<ReplyBody> {
     let Refusal { denial, asked, tool, call } = refusal;
     let retry = denial.retry_after.map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0));
-    let mut response = match (denial.reply, asked.id()) {
-        (Reply::Drop, _) => Response::builder().status(StatusCode::ACCEPTED).body(Bytes::new()).unwrap_or_default(),
-        // No id that an answer could carry: `id: null` hangs clients, and 400, 404 and 405 make them fall back.
-        (_, None) => text(plain_status(&denial), &format!("denied by policy: {}", denial.reason)),
-        (Reply::Result, Some(id)) => json(reply::denied_call(id, &denial.reason, asked.version), asked.form),
-        (Reply::UnknownTool, Some(id)) => {
-            json(reply::unknown_tool(id, tool.as_deref().unwrap_or_default()), asked.form)
-        }
-        (Reply::Error, Some(id)) => {
-            json(reply::denied_request(id, &denial.rule.pointer, &denial.reason, denial.retry_after), asked.form)
-        }
+    let mut response = match denial.instead(asked.id(), tool.as_deref(), asked.version) {
+        Instead::Message(message) => json(message, asked.form),
+        // Not 400, 404 or 405: these make clients fall back.
+        Instead::Text(line) => text(plain_status(&denial), &line),
+        Instead::Nothing => Response::builder().status(StatusCode::ACCEPTED).body(Bytes::new()).unwrap_or_default(),
     };
     if let Some(seconds) = retry {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -81,14 +75,15 @@ pub fn failure(asked: &Asked, message: &str, rule: Option<&str>, call: audit::Ca
             let code = if rule.is_some() { reply::DENIED } else { INTERNAL_ERROR };
             json(reply::error(id, code, &format!("policyd: {message}"), data.as_deref()), asked.form)
         }
-        None => text(StatusCode::BAD_GATEWAY, message),
+        None => text(StatusCode::BAD_GATEWAY, &format!("policyd: {message}")),
     };
     answer(response, Some(call))
 }
 
 /// The reply to a request that is not for this connection's server (RFC 9110 §15.5.20).
 pub fn misdirected(refusal: Refusal) -> Response<ReplyBody> {
-    answer(text(StatusCode::MISDIRECTED_REQUEST, &refusal.denial.reason), refusal.call)
+    let line = format!("policyd: {}", refusal.denial.reason);
+    answer(text(StatusCode::MISDIRECTED_REQUEST, &line), refusal.call)
 }
 
 fn answer(response: Response<Bytes>, mut call: Option<audit::Call>) -> Response<ReplyBody> {
@@ -118,8 +113,8 @@ fn json(body: Bytes, form: Form) -> Response<Bytes> {
     response
 }
 
-fn text(status: StatusCode, message: &str) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(format!("policyd: {message}\n")));
+fn text(status: StatusCode, line: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(format!("{line}\n")));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,9 +1,7 @@
-//! Responses on their way back: streamed as they come, lists filtered, each leaving its outcome.
+//! Responses on their way back: streamed as they come, read where the policy has to, each leaving its outcome.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,26 +14,16 @@ use hyper::body::Incoming;
 use super::agent::{Agent, Way};
 use super::fields;
 use super::intake::Gathered;
-use super::lists::{ListError, Lists};
+use super::lists::ListError;
+use super::messages::{Events, Messages, Reading};
+use super::requests::Exchange;
 use super::streams::Stream;
 use super::upstream::Lease;
 use crate::audit;
 use crate::config::Limits;
+use crate::mcp::requests::Left;
 use crate::mcp::sse;
-use crate::mcp::{Kind, Message};
-use crate::policy::Grant;
 use crate::telemetry::StreamGuard;
-
-/// Whether, and for whom, the messages of a response are read.
-#[derive(Clone, Debug)]
-pub enum Reading {
-    /// Its bytes go through unread.
-    Never,
-    /// Its messages are read, and lists among them filtered by this grant's policy.
-    Lists(Arc<Grant>),
-    /// Only the messages of an SSE stream are: on a path that may be an endpoint of the server that nobody declared.
-    Events(Arc<Grant>),
-}
 
 /// What a response says that it is, as lenient clients read it: they look for a media type anywhere in the field, or only
 /// at its beginning, and join repeated fields.
@@ -70,22 +58,18 @@ pub struct Relay {
     stream: Option<(Rc<Stream>, StreamGuard)>,
 }
 
-/// The events of an SSE response, read one by one.
-struct Events {
-    decoder: sse::Decoder,
-    lists: Lists,
-    ready: VecDeque<Bytes>,
-}
-
 /// Why a response could not be passed on, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ResponseError {
     /// The server's connection broke.
     #[error("the server's response broke off: {0}")]
     Broken(#[from] hyper::Error),
-    /// A list could not be read, so it could not be filtered.
+    /// A message could not be read, so it could be neither filtered nor judged.
     #[error(transparent)]
-    List(#[from] ListError),
+    Message(#[from] ListError),
+    /// All that the response holds is what the policy refuses: requests of the server, and no answer.
+    #[error("the server answered with a request that is refused")]
+    Refused,
     /// An event is longer than `limits.event`.
     #[error(transparent)]
     Event(#[from] sse::TooLarge),
@@ -108,40 +92,10 @@ impl ResponseError {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Broken(_) => "upstream-broken",
-            Self::List(_) | Self::Ambiguous | Self::Unclear => "list-unreadable",
+            Self::Message(_) | Self::Ambiguous | Self::Unclear => "response-unreadable",
+            Self::Refused => "response-refused",
             Self::Event(_) | Self::TooLong(_) => "response-too-long",
             Self::Encoded => "response-encoded",
-        }
-    }
-}
-
-// === impl Reading ===
-
-impl Reading {
-    /// How the response to `message` is read: where the policy leaves tools out of lists, all of it is (clients match
-    /// answers to requests loosely, so that a list may come in any response); and lists are always, for their names.
-    pub fn of(grant: Option<&Arc<Grant>>, message: &Message<'_>) -> Self {
-        let list = matches!(message.kind(), Kind::Request { method, .. } if method == "tools/list");
-        match grant {
-            Some(grant) if list || grant.policy.filters_lists() => Self::Lists(Arc::clone(grant)),
-            _ => Self::Never,
-        }
-    }
-
-    /// How a stream of the server's own messages is read: answers may be replayed on it.
-    pub fn stream(grant: Option<&Arc<Grant>>) -> Self {
-        match grant {
-            Some(grant) if grant.policy.filters_lists() => Self::Lists(Arc::clone(grant)),
-            _ => Self::Never,
-        }
-    }
-
-    /// How the response on another path is read: servers answer under other paths than the declared one too (`/mcp/`,
-    /// `/sse`), and on a stream there come the answers to what was posted elsewhere.
-    pub fn elsewhere(grant: Option<&Arc<Grant>>) -> Self {
-        match grant {
-            Some(grant) if grant.policy.filters_lists() => Self::Events(Arc::clone(grant)),
-            _ => Self::Never,
         }
     }
 }
@@ -156,6 +110,8 @@ pub struct Answered<'a> {
     pub limits: &'a Limits,
     /// Whether it is read.
     pub reading: Reading,
+    /// What is known of the exchange if it is.
+    pub exchange: Option<Box<Exchange>>,
     /// Whether somebody waits for an answer to a message, which a drain lets finish.
     pub is_call: bool,
 }
@@ -168,7 +124,7 @@ pub async fn relay(
     response: Response<Incoming>,
     mut call: audit::Call,
 ) -> Result<Response<ReplyBody>, (ResponseError, audit::Call)> {
-    let Answered { agent, way, limits, reading, is_call } = request;
+    let Answered { agent, way, limits, reading, exchange, is_call } = request;
     let (mut head, upstream) = response.into_parts();
     fields::strip_hop_by_hop(&mut head.headers);
     fields::strip_alternatives(&mut head.headers);
@@ -178,42 +134,51 @@ pub async fn relay(
     call.outcome.error = Some("client-gone");
     let media = media(&head.headers);
     let events = media == Media::Events;
-    let lists = match reading {
+    let read = match reading {
         Reading::Never => None,
-        Reading::Events(_) if matches!(media, Media::Json | Media::Other) => None,
-        _ if media == Media::Unclear => return Err((ResponseError::Unclear, call)),
-        _ if is_encoded(&head.headers) => return Err((ResponseError::Encoded, call)),
-        Reading::Lists(grant) | Reading::Events(grant) => {
-            Some(Lists::new(Rc::clone(&agent.worker), Arc::clone(&agent.server), grant, limits.list))
-        }
+        Reading::Events if matches!(media, Media::Json | Media::Other) => None,
+        Reading::Messages | Reading::Events => match unreadable(media, &head.headers) {
+            Some(error) => {
+                // Nothing of it has been received yet.
+                let is_let_pass = exchange.is_some_and(|exchange| {
+                    Messages::new(agent, limits.list, exchange.answered(&head)).lets_pass(0, &error)
+                });
+                if !is_let_pass {
+                    return Err((error, call));
+                }
+                None
+            }
+            None => exchange.map(|exchange| exchange.answered(&head)),
+        },
     };
-    let body = match lists {
-        Some(lists) if !events => {
+    let body = match read {
+        Some(exchange) if !events => {
             let whole = match gather(upstream, limits.event).await {
                 Ok(whole) => whole,
                 Err(error) => return Err((error, call)),
             };
             lease.give_back();
-            let bytes = match lists.filter(&whole, media == Media::Json) {
-                Ok(Some(edited)) => {
+            let messages = Messages::new(agent, limits.list, exchange);
+            let bytes = match messages.read(&whole, media == Media::Json) {
+                Ok(Left::All) => whole,
+                Ok(Left::Some(edited)) => {
                     head.headers.remove(CONTENT_LENGTH);
                     Bytes::from(edited)
                 }
-                Ok(None) => whole,
+                Ok(Left::None) => return Err((ResponseError::Refused, call)),
                 Err(error) => return Err((error.into(), call)),
             };
             ReplyBody::own(bytes, Some(call))
         }
-        lists => {
+        read => {
             let stream = events.then(|| {
                 let telemetry = &agent.worker.shared.telemetry;
-                (agent.stream(way, is_call), telemetry.stream(&agent.server.name))
+                (agent.stream(way, is_call, read.is_none()), telemetry.stream(&agent.server.name))
             });
-            if lists.is_some() {
+            if read.is_some() {
                 head.headers.remove(CONTENT_LENGTH);
             }
-            let events =
-                lists.map(|lists| Events { decoder: sse::Decoder::new(limits.event), lists, ready: VecDeque::new() });
+            let events = read.map(|exchange| Events::new(Messages::new(agent, limits.list, exchange), limits.event));
             ReplyBody::Relay(Box::new(Relay { upstream, events, call, lease: Some(lease), stream }))
         }
     };
@@ -249,8 +214,14 @@ fn media(fields: &HeaderMap) -> Media {
     }
 }
 
-fn is_encoded(fields: &HeaderMap) -> bool {
-    fields.get_all(CONTENT_ENCODING).iter().any(|value| value != HeaderValue::from_static("identity"))
+/// What in a response's head keeps its messages from being read.
+fn unreadable(media: Media, fields: &HeaderMap) -> Option<ResponseError> {
+    let encoded = || fields.get_all(CONTENT_ENCODING).iter().any(|value| value != HeaderValue::from_static("identity"));
+    match media {
+        Media::Unclear => Some(ResponseError::Unclear),
+        _ if encoded() => Some(ResponseError::Encoded),
+        _ => None,
+    }
 }
 
 // === impl ReplyBody ===
@@ -325,13 +296,14 @@ impl Relay {
             return Poll::Ready(None);
         }
         loop {
-            if let Some(event) = self.events.as_mut().and_then(|events| events.ready.pop_front()) {
+            if let Some(event) = self.events.as_mut().and_then(Events::next) {
                 self.call.outcome.bytes_out += event.len() as u64;
                 return Poll::Ready(Some(Ok(Frame::data(event))));
             }
             let frame = match ready!(Pin::new(&mut self.upstream).poll_frame(cx)) {
                 None => match self.events.as_mut().map_or(Ok(false), Events::finish) {
                     Err(error) => return self.fail(error),
+                    // What was left is sent on first.
                     Ok(true) => continue,
                     Ok(false) => {
                         self.complete();
@@ -382,48 +354,6 @@ impl Drop for Relay {
         if self.lease.is_some() && self.call.outcome.error == Some("client-gone") && self.has_ended() {
             self.complete();
         }
-    }
-}
-
-// === impl Events ===
-
-impl Events {
-    fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.decoder.buffered() == 0
-    }
-
-    /// Makes ready what is left when the stream ends: the standard has nobody dispatch it, but lenient readers do. Gives
-    /// whether there is something.
-    fn finish(&mut self) -> Result<bool, ResponseError> {
-        match std::mem::replace(&mut self.decoder, sse::Decoder::new(0)).finish() {
-            Some(event) => self.edit(event).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// Takes what has arrived; whole events become ready, edited where they hold a list that must be filtered.
-    fn take(&mut self, data: Bytes) -> Result<(), ResponseError> {
-        self.decoder.push(data);
-        while let Some(event) = self.decoder.next_event()? {
-            self.edit(event)?;
-        }
-        Ok(())
-    }
-
-    fn edit(&mut self, event: sse::Event) -> Result<(), ResponseError> {
-        // A reader that splits lines elsewhere than the standard would see other data than was read here.
-        if event.is_ambiguous() {
-            return Err(ResponseError::Ambiguous);
-        }
-        let edited = match event.data() {
-            Some(data) => self.lists.filter(data.as_ref(), false)?,
-            None => None,
-        };
-        self.ready.push_back(match edited {
-            Some(edited) => event.with_data(&edited),
-            None => event.into_raw(),
-        });
-        Ok(())
     }
 }
 

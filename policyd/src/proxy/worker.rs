@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::mcp::json::Parser;
 use crate::mcp::session::Sessions;
 use crate::policy::Grant;
-use crate::state::Memory;
+use crate::state::{Clock, Definitions, Memory};
 use crate::telemetry::Telemetry;
 use crate::tls::leaf::Leaves;
 use crate::tls::peek::Peeked;
@@ -57,8 +57,12 @@ pub struct Shared {
     pub names: Arc<Names>,
     /// The addresses of the configured servers.
     pub protected: Arc<Protected>,
-    /// The limits' counters. They outlive every reload.
-    pub counters: Memory,
+    /// The limits' counters. They outlive every reload, and where there is a store the process.
+    pub counters: Arc<Memory>,
+    /// The clocks that they go by.
+    pub clock: Arc<Clock>,
+    /// What servers declare of their tools.
+    pub definitions: Definitions,
     /// The sessions that servers have minted.
     pub sessions: Mutex<Sessions>,
     /// The audit log.

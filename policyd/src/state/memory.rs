@@ -1,20 +1,25 @@
-//! The counters of limits in this process's memory.
+//! The counters of limits in this process's memory, which is the authority on them while it lives.
 //!
 //! They are keyed by names and live outside of any compiled policy, so that a reload loses none. The map is sharded and
 //! its locks are held for a lookup only. Each counter has a lock of its own; a call that needs several takes them in the
-//! order of their numbers, so that no two calls wait for each other, and does nothing slow while it holds them.
+//! order of their numbers, so that no two calls wait for each other. Where there is a [`Store`], a call is admitted only as
+//! far as the store counts it already; if it does not, the call takes the store's lock before those of its counters,
+//! and has it told. Locks are taken in this order: the store, a shard, counters.
+//!
 //! Counters whose windows have passed are dropped as new ones come; beyond a cap no new one is made, and the calls that
 //! need it are denied with `state-unavailable`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rust_decimal::Decimal;
 use smallvec::SmallVec;
 
-use crate::policy::{Counters, Held, History, KeyBytes, Refused, Reservation, ScopeKey, Ticket, Time, Want};
+use super::counter::{Counter, Key};
+use super::store::Store;
+use crate::policy::{CounterKey, Refused, ScopeKey, Time};
 
 /// A power of two, far above the number of cores.
 const SHARDS: usize = 64;
@@ -22,13 +27,13 @@ const SHARDS: usize = 64;
 /// A shard looks for counters to drop when it has doubled since it last did, but not below this size.
 const SWEEP_FROM: usize = 64;
 
-/// How long after a sweep of all shards that was needed because the store was full the next one may come.
+/// How long after a sweep of all shards that was needed because the memory was full the next one may come.
 const SWEEP_PAUSE: u64 = 1_000_000_000;
 
-/// How much the store may hold.
+/// How much the memory may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Counters in all, and three quarters of it for those of scope `session`. A quiet one takes about 300 bytes, one that is used to the full some 64 KiB.
+    /// Counters in all, and three quarters of it for those of scope `session`. A quiet one takes about 500 bytes, one that is used to the full some 64 KiB.
     pub counters: usize,
 }
 
@@ -38,40 +43,60 @@ impl Default for Bounds {
     }
 }
 
-/// The store. Shared by all connections: clone the `Arc` around it.
+/// The counters. Shared by all connections: clone the `Arc` around it.
 #[derive(Debug)]
 pub struct Memory {
     shards: Box<[Mutex<Shard>]>,
+    /// Counters of sessions that the store knew, and no call has named yet: the store has no session's id.
+    unclaimed: Mutex<HashMap<Key, Arc<Counter>>>,
+    pub(super) store: Option<Arc<Store>>,
     bounds: Bounds,
+    secret: RandomState,
     count: AtomicUsize,
     next_number: AtomicU64,
-    /// When a full store may be swept again, in nanoseconds.
+    /// When a full memory may be swept again, in nanoseconds.
     sweep_after: AtomicU64,
 }
 
+/// Counters by the hash of their keys.
 #[derive(Debug, Default)]
 struct Shard {
-    counters: HashMap<Box<[u8]>, Arc<Counter>>,
+    counters: HashMap<u64, SmallVec<[Entry; 1]>, BuildHasherDefault<Hashed>>,
+    count: usize,
     sweep_at: usize,
 }
 
+/// The hash of a scope.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place(u64);
+
 #[derive(Debug)]
-struct Counter {
-    /// The order in which locks are taken.
-    number: u64,
-    history: Mutex<History>,
+struct Entry {
+    /// The session's id, which the counter's own key does not hold.
+    session: Box<str>,
+    counter: Arc<Counter>,
 }
 
 impl Memory {
-    /// An empty store.
+    /// Holds nothing, and what it will hold ends with the process. Sessions are shown and selected by the very ids that
+    /// calls name: without a store there is no key to hash them with.
     pub fn new(bounds: Bounds) -> Memory {
         Memory {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            unclaimed: Mutex::default(),
+            store: None,
             bounds,
+            secret: RandomState::new(),
             count: AtomicUsize::new(0),
-            next_number: AtomicU64::new(0),
+            next_number: AtomicU64::new(1),
             sweep_after: AtomicU64::new(0),
         }
+    }
+
+    /// Holds nothing until a [`Keeper`](super::Keeper) has loaded what `store` knows; no call that needs a counter is
+    /// admitted before.
+    pub fn stored(bounds: Bounds, store: Store) -> Memory {
+        Memory { store: Some(Arc::new(store)), ..Memory::new(bounds) }
     }
 
     /// How many counters there are.
@@ -79,57 +104,107 @@ impl Memory {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Drops the counters whose windows have passed. The store does this itself as it grows; a caller may do it on a
-    /// timer to have the memory back earlier.
+    /// Drops the counters whose windows have passed. The memory does this itself as it grows; a caller may do it on a
+    /// timer to have the room back earlier.
     pub fn sweep(&self, now: Time) {
         for shard in &self.shards {
             if let Ok(mut shard) = shard.lock() {
                 self.sweep_shard(&mut shard, now);
             }
         }
+        let mut unclaimed = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = unclaimed.len();
+        unclaimed.retain(|_, counter| !self.drops(counter, now));
+        self.count.fetch_sub(before - unclaimed.len(), Ordering::Relaxed);
     }
 
-    fn counter(&self, key: KeyBytes, session: bool, now: Time) -> Result<Arc<Counter>, Refused> {
-        let shard = self.shard(&key)?;
+    /// Where counters of `scope` stand: what agents and servers chose is in it, and is hashed with the secret.
+    pub(super) fn place(&self, scope: &ScopeKey<'_>) -> Place {
+        Place(self.secret.hash_one(scope))
+    }
+
+    /// The counter that calls name by `key`, whose scope stands at `place`; made, if there is none.
+    pub(super) fn counter(&self, place: Place, key: &CounterKey<'_>, now: Time) -> Result<Arc<Counter>, Refused> {
+        let hash = place.of(key);
+        // The map takes the hash's other end.
+        let shard = self.shards.get((hash >> 32) as usize % SHARDS).ok_or(Refused::Unavailable)?;
+        if let Some(counter) = shard.lock().map_err(|_| Refused::Unavailable)?.find(hash, key) {
+            return Ok(counter);
+        }
         // How many sessions there are is the agents' and servers' choice; the rest is the configuration's, and must not
         // suffer from it.
-        let bound = if session { self.bounds.counters - self.bounds.counters / 4 } else { self.bounds.counters };
-        {
-            let shard = shard.lock().map_err(|_| Refused::Unavailable)?;
-            if let Some(counter) = shard.counters.get(&*key) {
-                return Ok(counter.clone());
-            }
+        let (session, bound) = match key.scope {
+            ScopeKey::Session { session, .. } => (session, self.bounds.counters - self.bounds.counters / 4),
+            _ => ("", self.bounds.counters),
+        };
+        // Until then nobody knows what it holds.
+        if self.store.as_ref().is_some_and(|store| !store.is_loaded()) {
+            return Err(Refused::Unavailable);
         }
         self.make_room(bound, now);
         let mut shard = shard.lock().map_err(|_| Refused::Unavailable)?;
         // Another thread may have been faster.
-        if let Some(counter) = shard.counters.get(&*key) {
-            return Ok(counter.clone());
+        if let Some(counter) = shard.find(hash, key) {
+            return Ok(counter);
         }
-        if shard.counters.len() >= shard.sweep_at.max(SWEEP_FROM) {
+        if shard.count >= shard.sweep_at.max(SWEEP_FROM) {
             self.sweep_shard(&mut shard, now);
         }
-        let taken =
-            self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < bound).then_some(count + 1));
-        taken.map_err(|_| Refused::Unavailable)?;
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let counter = Arc::new(Counter { number, history: Mutex::default() });
-        shard.counters.insert(key.into_boxed_slice(), counter.clone());
+        let shown = self.store.as_ref().filter(|_| !session.is_empty()).map(|store| store.hash_session(session));
+        let owned = Key::new(key, shown.as_deref().unwrap_or(session));
+        let counter = match self.claim(&owned) {
+            Some(counter) => counter,
+            None => {
+                let taken = self
+                    .count
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < bound).then_some(count + 1));
+                taken.map_err(|_| Refused::Unavailable)?;
+                Arc::new(Counter::new(self.next_number.fetch_add(1, Ordering::Relaxed), owned))
+            }
+        };
+        shard.add(hash, Entry { session: session.into(), counter: Arc::clone(&counter) });
         Ok(counter)
     }
 
-    /// The shard of a key. The last bytes vary most: scope keys end with the session. Which shard it is decides about
-    /// contention only; the maps themselves hash with a secret.
-    fn shard(&self, key: &[u8]) -> Result<&Mutex<Shard>, Refused> {
-        let mixed = key
-            .iter()
-            .rev()
-            .take(16)
-            .fold(key.len(), |mixed, &byte| mixed.wrapping_mul(31).wrapping_add(usize::from(byte)));
-        self.shards.get(mixed % SHARDS).ok_or(Refused::Unavailable)
+    /// All counters, those included that no call has named yet.
+    pub(super) fn all(&self) -> Vec<Arc<Counter>> {
+        // A counter may be claimed meanwhile: looked for there first, it is found at least once.
+        let mut all: Vec<Arc<Counter>> =
+            self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(shard.counters.values().flatten().map(|entry| Arc::clone(&entry.counter)));
+        }
+        all.sort_unstable_by_key(|counter| counter.number);
+        all.dedup_by_key(|counter| counter.number);
+        all
     }
 
-    /// Sweeps a full store, but not over and over while that gains nothing.
+    /// Takes in what a store knew, before any counter is made.
+    pub(super) fn adopt(&self, counters: Vec<Counter>) {
+        for counter in counters {
+            self.next_number.fetch_max(counter.number + 1, Ordering::Relaxed);
+            self.count.fetch_add(1, Ordering::Relaxed);
+            let counter = Arc::new(counter);
+            if let (_, _, _, Some(_)) = counter.key.parts() {
+                let mut unclaimed = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+                unclaimed.insert(counter.key.clone(), counter);
+            } else {
+                let key = counter.key.named("");
+                let hash = self.place(&key.scope).of(&key);
+                let Some(shard) = self.shards.get((hash >> 32) as usize % SHARDS) else { continue };
+                let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                shard.add(hash, Entry { session: "".into(), counter });
+            }
+        }
+    }
+
+    fn claim(&self, key: &Key) -> Option<Arc<Counter>> {
+        let mut unclaimed = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if unclaimed.is_empty() { None } else { unclaimed.remove(key) }
+    }
+
+    /// Sweeps a full memory, but not over and over while that gains nothing.
     fn make_room(&self, bound: usize, now: Time) {
         if self.counters() < bound {
             return;
@@ -143,16 +218,29 @@ impl Memory {
     }
 
     fn sweep_shard(&self, shard: &mut Shard, now: Time) {
-        let before = shard.counters.len();
-        shard.counters.retain(|_, counter| {
-            // Handles are cloned only under this shard's lock: if there is no other, none can come. One that is held
-            // belongs to a call that is about to admit, or may give back.
-            let idle =
-                Arc::strong_count(counter) == 1 && counter.history.lock().is_ok_and(|history| history.expires() <= now);
-            !idle
+        let before = shard.count;
+        shard.counters.retain(|_, entries| {
+            entries.retain(|entry| !self.drops(&entry.counter, now));
+            !entries.is_empty()
         });
-        self.count.fetch_sub(before - shard.counters.len(), Ordering::Relaxed);
-        shard.sweep_at = shard.counters.len() * 2;
+        shard.count = shard.counters.values().map(SmallVec::len).sum();
+        self.count.fetch_sub(before - shard.count, Ordering::Relaxed);
+        shard.sweep_at = shard.count * 2;
+    }
+
+    /// Whether a counter is to be dropped; if so, the store is told. Handles are cloned only under the lock of the map
+    /// that it is in, which the caller holds: if there is no other, none can come. One that is held belongs to a call that is
+    /// about to admit, or may give back, or to the store.
+    fn drops(&self, counter: &Arc<Counter>, now: Time) -> bool {
+        if Arc::strong_count(counter) > 1 {
+            return false;
+        }
+        let Ok(tally) = counter.tally.lock() else { return false };
+        let drops = tally.history.expires() <= now;
+        if let Some(store) = self.store.as_ref().filter(|_| drops && tally.lease.generation > 0) {
+            store.dropped(counter.number);
+        }
+        drops
     }
 }
 
@@ -162,85 +250,51 @@ impl Default for Memory {
     }
 }
 
-impl Counters for Memory {
-    fn reserve(&self, wants: &mut [Want<'_>], now: Time) -> Result<Reservation, Refused> {
-        if wants.is_empty() {
-            return Ok(Reservation::default());
-        }
-        let mut handles: SmallVec<[Arc<Counter>; 4]> = SmallVec::new();
-        for (index, want) in wants.iter().enumerate() {
-            // Limits of one counter with several windows are common, and comparing is cheaper than looking up.
-            let same = wants.iter().take(index).position(|other| other.counter == want.counter);
-            let handle = match same.and_then(|same| handles.get(same)) {
-                Some(handle) => handle.clone(),
-                None => {
-                    let session = matches!(want.counter.scope, ScopeKey::Session { .. });
-                    self.counter(want.counter.to_bytes(), session, now)?
-                }
-            };
-            handles.push(handle);
-        }
-        let mut distinct: SmallVec<[&Arc<Counter>; 4]> = handles.iter().collect();
-        distinct.sort_unstable_by_key(|counter| counter.number);
-        distinct.dedup_by_key(|counter| counter.number);
-        let mut locked: SmallVec<[Locked<'_>; 4]> = SmallVec::new();
-        for counter in distinct {
-            let history = counter.history.lock().map_err(|_| Refused::Unavailable)?;
-            locked.push(Locked { counter, history, amount: Decimal::ZERO });
-        }
-
-        let mut refused: Option<(usize, Option<Duration>)> = None;
-        for (index, (want, handle)) in wants.iter_mut().zip(&handles).enumerate() {
-            let Some(locked) = locked.iter_mut().find(|locked| locked.counter.number == handle.number) else {
-                return Err(Refused::Unavailable);
-            };
-            locked.amount = locked.amount.max(want.amount);
-            match locked.history.fits(want.window, want.max, want.amount, now) {
-                Ok(used) => want.used = used,
-                Err(exhausted) => {
-                    want.used = exhausted.used;
-                    refused = Some(match refused {
-                        // All must have room, and one that never will settles it.
-                        Some((first, wait)) => (first, wait.zip(exhausted.retry_after).map(|(a, b)| a.max(b))),
-                        None => (index, exhausted.retry_after),
-                    });
-                }
-            }
-        }
-        if let Some((index, retry_after)) = refused {
-            return Err(Refused::Exhausted(index, retry_after));
-        }
-        let mut held = Reserved(SmallVec::new());
-        for mut locked in locked {
-            let ticket = locked.history.admit(locked.amount, now);
-            held.0.push((locked.counter.clone(), ticket));
-        }
-        for want in wants {
-            // It fitted below `max`, so that the sum is exact.
-            want.used += want.amount;
-        }
-        Ok(Reservation::of(Box::new(held)))
+impl Place {
+    /// The hash of a key in this scope, by FNV-1a from a start that nobody knows: names are the configuration's choice.
+    fn of(self, key: &CounterKey<'_>) -> u64 {
+        const PRIME: u64 = 0x100_0000_01b3;
+        let Place(scope) = self;
+        let bytes = key.name.bytes().chain([u8::from(key.own)]);
+        bytes.fold(scope, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
     }
 }
 
-/// A counter while a call is judged.
-struct Locked<'a> {
-    counter: &'a Arc<Counter>,
-    history: MutexGuard<'a, History>,
-    /// What the call adds.
-    amount: Decimal,
+impl Shard {
+    fn find(&self, hash: u64, key: &CounterKey<'_>) -> Option<Arc<Counter>> {
+        let entries = self.counters.get(&hash)?;
+        entries.iter().find(|entry| entry.is(key)).map(|entry| Arc::clone(&entry.counter))
+    }
+
+    fn add(&mut self, hash: u64, entry: Entry) {
+        self.counters.entry(hash).or_default().push(entry);
+        self.count += 1;
+    }
 }
 
-/// What a call holds. The handles keep its counters from being dropped.
-struct Reserved(SmallVec<[(Arc<Counter>, Ticket); 2]>);
+impl Entry {
+    fn is(&self, key: &CounterKey<'_>) -> bool {
+        self.counter.key.named(&self.session) == *key
+    }
+}
 
-impl Held for Reserved {
-    fn give_back(self: Box<Self>) {
-        for (counter, ticket) in self.0 {
-            // A lock that another thread's panic left behind stays refused: nothing to give back to.
-            if let Ok(mut history) = counter.history.lock() {
-                history.give_back(ticket);
-            }
+/// What is a hash already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // The map's keys are `u64`: only those come.
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
         }
     }
 }

@@ -1,5 +1,15 @@
-//! Counters and everything else that outlives a policy. In memory for now: a restart forgets it.
+//! Counters, what servers declare, and everything else that outlives a policy.
 
+mod clock;
+mod counter;
+mod definitions;
+mod list;
 mod memory;
+mod reserve;
+mod store;
 
+pub use clock::Clock;
+pub use definitions::Definitions;
+pub use list::{Listed, Selector, Used};
 pub use memory::{Bounds, Memory};
+pub use store::{Error, FILE, Keeper, Store, examine, writer};

@@ -14,6 +14,9 @@ const DECISION_BUCKETS: &[f64] = &[1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2.5
 const REQUEST_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
+/// From 10 µs to 100 ms: a transaction is some `write(2)`; a sync of the disk is rare.
+const COMMIT_BUCKETS: &[f64] = &[1e-5, 2e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 2.5e-3, 1e-2, 1e-1];
+
 /// The metrics that events count in. Labels come from fixed sets, from the configuration, or from a bounded set of tools.
 pub(super) struct Metrics {
     pub decisions: IntCounterVec,
@@ -31,6 +34,8 @@ pub(super) struct Metrics {
     pub mints: IntCounter,
     pub audit_failures: IntCounter,
     pub malformed: IntCounterVec,
+    pub state_commit_seconds: Histogram,
+    pub state_failures: IntCounter,
 }
 
 impl Metrics {
@@ -101,6 +106,17 @@ impl Metrics {
                 Opts::new("policyd_malformed_total", "Bodies refused because they are not strict JSON-RPC, by cause."),
                 &["cause"],
             )?,
+            state_commit_seconds: Histogram::with_opts(
+                HistogramOpts::new(
+                    "policyd_state_commit_duration_seconds",
+                    "Time to have what a call adds to its counters stored, for the calls that need it.",
+                )
+                .buckets(COMMIT_BUCKETS.to_vec()),
+            )?,
+            state_failures: IntCounter::new(
+                "policyd_state_failures_total",
+                "Times the counters' store was found to fail, and failed to be mended.",
+            )?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
@@ -132,6 +148,8 @@ impl Metrics {
             Box::new(self.mints.clone()),
             Box::new(self.audit_failures.clone()),
             Box::new(self.malformed.clone()),
+            Box::new(self.state_commit_seconds.clone()),
+            Box::new(self.state_failures.clone()),
         ]
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{CallId, Decided, Effect, Finished};
 use crate::capture::identity::Identity;
-use crate::policy::{Rule, RuleKind};
+use crate::policy::{Direction, Rule, RuleKind};
 
 /// 2026-11-21T13:01:47.123456Z.
 pub fn time() -> SystemTime {
@@ -37,6 +37,7 @@ pub fn allowed<'a>(call: CallId, identity: &'a Identity, rule: &'a Rule) -> Deci
         identity,
         grant: Some("office-agent"),
         server: "promptfax",
+        direction: Direction::ToServer,
         method: Some("tools/call"),
         tool: Some("search"),
         effect: Effect::Allow,

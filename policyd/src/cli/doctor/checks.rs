@@ -63,11 +63,11 @@ pub(super) fn canary(before: &[Check]) -> Check {
     }
 }
 
-fn ok(name: &'static str, found: impl Into<String>) -> Check {
+pub(super) fn ok(name: &'static str, found: impl Into<String>) -> Check {
     Check { name, status: Status::Ok, found: found.into(), fix: None }
 }
 
-fn not_ok(name: &'static str, status: Status, found: impl Into<String>, fix: impl Into<String>) -> Check {
+pub(super) fn not_ok(name: &'static str, status: Status, found: impl Into<String>, fix: impl Into<String>) -> Check {
     Check { name, status, found: found.into(), fix: Some(fix.into()) }
 }
 

@@ -37,7 +37,7 @@ pub struct ExecArgs {
     /// Write audit records to this file (JSON Lines, appended)
     #[arg(long, value_name = "FILE", requires = "servers")]
     pub audit: Option<PathBuf>,
-    /// At the end, write a policy that allows the tools that were seen; FILE must not exist
+    /// At the end, write a policy that allows the tools and methods that were seen; FILE must not exist
     #[arg(long, value_name = "FILE", conflicts_with = "policy", requires = "servers")]
     pub write_policy: Option<PathBuf>,
     /// Let setuid programs such as sudo raise COMMAND's privileges
@@ -61,8 +61,9 @@ fn after_help() -> String {
     )
 }
 
-/// The policy without `--policy`: refuse nothing, report everything.
-pub const OBSERVE: &str = r#"{"version":"1","default":"allow","mode":"observe"}"#;
+/// The policy without `--policy`: refuse nothing, report everything, also what servers ask of COMMAND.
+pub const OBSERVE: &str = r#"{"version":"1","default":"allow","mode":"observe",
+ "methods":{"sampling/createMessage":{},"elicitation/create":{},"roots/list":{}}}"#;
 
 /// What is wrong with the arguments together, if anything.
 ///
@@ -113,7 +114,7 @@ pub fn config(args: &ExecArgs, run: Run, policy: &Arc<Policy>) -> Config {
         servers,
         capture: Capture { instance: run.instance, cgroups: vec![run.cgroup], ..Capture::default() },
         allow: Vec::new(),
-        admin: Admin { listen: None },
+        admin: Admin { listen: None, socket: None },
         audit: Audit { path: args.audit.as_deref().map(absolute), arguments: false },
         tls: Tls::default(),
         limits: Limits::default(),

@@ -192,7 +192,14 @@ fn start(config: Config, report: &Report, folder: &Path) -> Result<Started, Stri
     let authority = Authority::ephemeral(&config.servers).map_err(|e| e.to_string())?;
     let trusted = trust(&authority, folder)?;
     let audit_key = audit::Key::ephemeral().map_err(|e| e.to_string())?;
-    let options = Options { config, authority, audit_key, pins: Pins::UntilDrop, observer: Some(report.observer()) };
+    let options = Options {
+        config,
+        authority,
+        audit_key,
+        pins: Pins::UntilDrop,
+        keep_counters: false,
+        observer: Some(report.observer()),
+    };
     let daemon = Daemon::start(options).map_err(|e| e.to_string())?;
     Ok((daemon, trusted))
 }

@@ -7,40 +7,49 @@ use super::tally::{Tally, What};
 /// How much busier than the fullest minute seen an agent may become before a limit stops it.
 const ROOM: u64 = 4;
 
-/// A policy document that allows the tools that were seen, each up to a multiple of its busiest minute, and nothing else;
-/// and what it cannot say, for a person to read.
+/// A policy document that allows the tools and methods that were seen, each up to a multiple of its busiest minute, and nothing
+/// else; and what it cannot say, for a person to read.
 pub fn starter(tally: &Tally) -> (String, Vec<String>) {
-    let mut peaks: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut tools: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut methods: BTreeMap<&str, u64> = BTreeMap::new();
     let mut left_out = Vec::new();
     for (_, what, row) in tally.rows() {
         if row.allowed + row.would_deny == 0 {
             continue;
         }
-        match what {
-            // `*` in a policy is a pattern: written as it is, it would allow more than was seen.
-            What::Tool(name) if name.contains('*') => {
-                left_out.push(format!("the tool `{what}`: its name would be read as a pattern"));
-            }
-            What::Tool(name) => {
-                let peak = peaks.entry(name).or_default();
-                *peak = (*peak).max(row.peak);
-            }
-            What::Method(_) => left_out.push(format!("the method {what}: policies cannot name methods yet")),
-            What::Unreadable => {}
+        let (peaks, name) = match what {
+            What::Tool(name) => (&mut tools, name),
+            What::Method(name) => (&mut methods, name),
+            What::Unreadable => continue,
+        };
+        // `*` in a policy is a pattern: written as it is, it would allow more than was seen.
+        if name.contains('*') {
+            left_out.push(format!("`{what}`: its name would be read as a pattern"));
+            continue;
         }
+        let peak = peaks.entry(name).or_default();
+        *peak = (*peak).max(row.peak);
     }
     left_out.sort();
     left_out.dedup();
-    let tools: Vec<String> = peaks.iter().map(|(name, peak)| entry(name, *peak)).collect();
-    let tools = if tools.is_empty() { "{}".to_owned() } else { format!("{{\n{}\n  }}", tools.join(",\n")) };
+    let methods = if methods.is_empty() { String::new() } else { format!(",\n  \"methods\": {}", entries(&methods)) };
     let text = format!(
         "{{\n  \"version\": \"1\",\n  \"description\": \"Allows what `policyd exec` saw: review it.\",\n  \
-         \"default\": \"deny\",\n  \"tools\": {tools}\n}}\n"
+         \"default\": \"deny\",\n  \"tools\": {}{methods}\n}}\n",
+        entries(&tools)
     );
     (text, left_out)
 }
 
-/// One tool's entry.
+fn entries(peaks: &BTreeMap<&str, u64>) -> String {
+    if peaks.is_empty() {
+        return "{}".to_owned();
+    }
+    let entries: Vec<String> = peaks.iter().map(|(name, peak)| entry(name, *peak)).collect();
+    format!("{{\n{}\n  }}", entries.join(",\n"))
+}
+
+/// The entry of one tool or method.
 fn entry(name: &str, peak: u64) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let (tool, counter, max) = (quoted(name), quoted(&format!("{name}_rate")), round_up(peak.saturating_mul(ROOM)));
@@ -93,7 +102,8 @@ mod tests {
         assert_eq!(tools.keys().collect::<Vec<_>>(), ["odd \"name\"", "start_session"]);
         assert_eq!(tools["start_session"]["limits"][0]["max"], 50);
         assert_eq!(tools["odd \"name\""]["limits"][0]["max"], 10);
-        assert_eq!(left_out.len(), 2);
+        assert_eq!(document["methods"]["resources/read"]["limits"][0]["max"], 10);
+        assert_eq!(left_out, ["`a*`: its name would be read as a pattern"]);
     }
 
     #[test]

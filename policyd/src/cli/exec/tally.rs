@@ -183,7 +183,7 @@ pub(super) mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::policy::Rule;
+    use crate::policy::{Direction, Rule};
     use crate::telemetry::CallIds;
 
     /// How a call in these tests ended.
@@ -206,6 +206,7 @@ pub(super) mod tests {
             identity: Box::leak(Box::default()),
             grant: Some("exec"),
             server: "promptfax",
+            direction: Direction::ToServer,
             method: Some("tools/call"),
             tool: Some(tool),
             effect: if end == End::Deny { Effect::Deny } else { Effect::Allow },

@@ -67,7 +67,14 @@ impl<'a> Value<'a> {
         Some(if node.escaped { string::unescape(inside) } else { Cow::Borrowed(inside) })
     }
 
+    /// The byte behind a string's opening quote, as it arrived: perhaps the backslash of an escape, or the closing quote.
+    #[inline]
+    pub(crate) fn first_byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.node().start as usize + 1).copied()
+    }
+
     /// A number's digits as they arrived.
+    #[inline]
     pub fn as_number(&self) -> Option<&'a str> {
         (self.kind() == Kind::Number).then(|| self.raw())
     }
@@ -124,6 +131,7 @@ impl<'a> Value<'a> {
     }
 
     /// The first inner node's place and the end of the inner nodes.
+    #[inline]
     fn inside(&self, kind: Kind) -> (Value<'a>, u32) {
         let end = if self.kind() == kind { self.node().next } else { self.at + 1 };
         (self.sibling(self.at + 1), end)
@@ -146,7 +154,7 @@ impl<'a> Iterator for Entries<'a> {
             return None;
         }
         let value = key.sibling(key.at + 1);
-        self.rest.0 = key.sibling(value.node().next);
+        self.rest.0.at = value.node().next;
         Some((key, value))
     }
 }
@@ -166,7 +174,7 @@ impl<'a> Iterator for Items<'a> {
         if item.at >= end {
             return None;
         }
-        self.rest.0 = item.sibling(item.node().next);
+        self.rest.0.at = item.node().next;
         Some(item)
     }
 }

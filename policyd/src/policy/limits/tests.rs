@@ -3,11 +3,14 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::policy::exact;
+
+mod calendar;
 
 const SECOND: u64 = 1_000_000_000;
 
-fn at(seconds: u64) -> Time {
-    Time(seconds * SECOND)
+fn at(seconds: u64) -> Now {
+    Now::at(Time(seconds * SECOND))
 }
 
 fn decimal(number: u64) -> Decimal {
@@ -15,8 +18,8 @@ fn decimal(number: u64) -> Decimal {
 }
 
 /// One call against one limit.
-fn call(history: &mut History, window: u64, max: u64, amount: u64, now: Time) -> Result<Ticket, Exhausted> {
-    history.fits(window, decimal(max), decimal(amount), now)?;
+fn call(history: &mut History, window: u64, max: u64, amount: u64, now: Now) -> Result<Ticket, Exhausted> {
+    history.fits(Window::Rolling(window), decimal(max), decimal(amount), now)?;
     Ok(history.admit(decimal(amount), now))
 }
 
@@ -42,19 +45,20 @@ fn two_windows_share_one_history() {
     let mut admitted = 0;
     for second in (0..3600).step_by(5) {
         let now = at(second);
-        let fits =
-            [(minute, 10), (day, 100)].iter().all(|&(w, max)| history.fits(w, decimal(max), decimal(1), now).is_ok());
+        let fits = [(minute, 10), (day, 100)]
+            .iter()
+            .all(|&(w, max)| history.fits(Window::Rolling(w), decimal(max), decimal(1), now).is_ok());
         if fits {
             history.admit(decimal(1), now);
             admitted += 1;
         }
     }
     assert_eq!(admitted, 100);
-    let exhausted = history.fits(day, decimal(100), decimal(1), at(3600)).unwrap_err();
+    let exhausted = history.fits(Window::Rolling(day), decimal(100), decimal(1), at(3600)).unwrap_err();
     assert_eq!(exhausted.retry_after, Some(Duration::from_secs(86_400 - 3600)));
-    assert_eq!(history.fits(minute, decimal(10), decimal(1), at(3600)), Ok(decimal(0)));
+    assert_eq!(history.fits(Window::Rolling(minute), decimal(10), decimal(1), at(3600)), Ok(decimal(0)));
     // A window that a later policy brings sees what has been.
-    assert_eq!(history.fits(3600 * SECOND, decimal(1000), decimal(1), at(3600)), Ok(decimal(99)));
+    assert_eq!(history.fits(Window::Rolling(3600 * SECOND), decimal(1000), decimal(1), at(3600)), Ok(decimal(99)));
 }
 
 #[test]
@@ -66,16 +70,50 @@ fn what_can_never_fit_has_no_time_to_retry() {
 }
 
 #[test]
-fn a_sum_beyond_exactness_is_refused() {
+fn the_smallest_and_the_largest_amount_have_an_exact_sum() {
     let mut history = History::default();
-    let huge = exact::parse("79228162514264337593543950335").expect("fits");
-    let tenth = exact::parse("0.1").expect("fits");
-    assert_eq!(history.fits(SECOND, huge, tenth, at(0)), Ok(Decimal::ZERO));
-    history.admit(tenth, at(0));
-    assert!(history.fits(SECOND, huge, decimal(1) + decimal(u64::MAX), at(0)).is_ok());
-    let nearly = exact::subtract(huge, decimal(1)).expect("fits");
-    assert!(history.fits(SECOND, huge, nearly, at(0)).is_err());
-    assert_eq!(history.fits(SECOND, huge, nearly, at(1)), Ok(Decimal::ZERO), "alone it fits");
+    let [huge, tiny] =
+        ["79228162514264337593543950335", "1e-28"].map(|text| exact::parse(text).expect("it fits a decimal"));
+    let mut fits = |amount, second| history.fits(Window::Rolling(SECOND), huge, amount, at(second)).is_ok();
+    assert!(fits(huge, 0));
+    history.admit(tiny, at(0));
+    let mut fits = |amount, second| history.fits(Window::Rolling(SECOND), huge, amount, at(second)).is_ok();
+    assert!(fits(huge - decimal(1), 0), "no rounding refuses it");
+    assert!(!fits(huge, 0), "and none lets it pass");
+    assert!(fits(huge, 1), "alone it fits");
+}
+
+/// However an amount looks, no window forgets what it has seen.
+#[test]
+fn a_tiny_amount_wipes_out_nothing() {
+    let (minute, day) = (Window::Rolling(60 * SECOND), Window::Rolling(86_400 * SECOND));
+    let mut history = History::default();
+    history.fits(day, decimal(100_000), decimal(100_000), at(0)).expect("room for all of it");
+    history.admit(decimal(100_000), at(0));
+    for (second, tiny) in [(180, "1e-24"), (300, "1e-28"), (400, "1")] {
+        let tiny = exact::parse(tiny).expect("an amount");
+        history.fits(minute, decimal(1000), tiny, at(second)).expect("room in the minute");
+        history.admit(tiny, at(second));
+        let left = history.fits(day, decimal(100_000), exact::parse("1e-28").expect("an amount"), at(second));
+        assert!(left.is_err(), "the day is used up");
+    }
+    assert_eq!(history.entries().len(), 4);
+}
+
+#[test]
+fn a_watched_window_sees_what_came_before_it_was_asked() {
+    let (minute, day) = (Window::Rolling(60 * SECOND), Window::Rolling(86_400 * SECOND));
+    let admitted = |watch: &[Window]| {
+        let mut history = History::default();
+        for call in 0..600 {
+            history.watch(watch);
+            history.fits(minute, decimal(10), decimal(1), at(call * 61)).expect("one a minute");
+            history.admit(decimal(1), at(call * 61));
+        }
+        history.fits(day, decimal(100), decimal(1), at(600 * 61)).is_ok()
+    };
+    assert!(!admitted(&[minute, day]));
+    assert!(admitted(&[]), "one that nobody watches sees only what is still there");
 }
 
 #[test]
@@ -98,7 +136,7 @@ fn memory_is_bounded_and_merging_never_admits_more() {
         while admitted.front().is_some_and(|&time| now.0 - time >= hour) {
             admitted.pop_front();
         }
-        if call(&mut history, hour, 100_000, 1, now).is_ok() {
+        if call(&mut history, hour, 100_000, 1, Now::at(now)).is_ok() {
             admitted.push_back(now.0);
             total += 1;
         }
@@ -116,10 +154,10 @@ fn two_windows_of_very_different_length_stay_bounded_and_precise() {
     let (second, day) = (SECOND, 86_400 * SECOND);
     let mut refused = 0;
     for step in 0..200_000u64 {
-        let now = Time(step * SECOND / 1000);
+        let now = Now::at(Time(step * SECOND / 1000));
         // 1,000 a second come, 1,100 are allowed: merging may not make them seem more than they are by a tenth.
-        match history.fits(second, decimal(1100), decimal(1), now) {
-            Ok(_) => assert!(history.fits(day, decimal(10_000_000), decimal(1), now).is_ok()),
+        match history.fits(Window::Rolling(second), decimal(1100), decimal(1), now) {
+            Ok(_) => assert!(history.fits(Window::Rolling(day), decimal(10_000_000), decimal(1), now).is_ok()),
             Err(_) => refused += 1,
         }
         history.admit(decimal(1), now);
@@ -132,10 +170,25 @@ fn two_windows_of_very_different_length_stay_bounded_and_precise() {
 fn calls_given_back_leave_no_trace_and_take_no_room() {
     let mut history = History::default();
     for step in 0..100_000u64 {
-        let ticket = call(&mut history, 60 * SECOND, 1, 1, Time(step)).expect("nothing is used");
+        let ticket = call(&mut history, 60 * SECOND, 1, 1, Now::at(Time(step))).expect("nothing is used");
         history.give_back(ticket);
         assert!(history.entries.len() <= EXACT + SLACK);
     }
+}
+
+#[test]
+fn a_million_tenths_are_a_hundred_thousand() {
+    let (mut history, window) = (History::default(), Window::Rolling(86_400 * SECOND));
+    let (max, tenth) = (decimal(100_000), exact::parse("0.1").expect("fits"));
+    for step in 0..1_000_000u64 {
+        let now = Now::at(Time(step * 1_000_000));
+        history.fits(window, max, tenth, now).expect("a sum of floats is above 100,000 by now");
+        history.admit(tenth, now);
+    }
+    let exhausted = history.fits(window, max, tenth, at(1000)).unwrap_err();
+    assert_eq!(exhausted.used, max);
+    assert_eq!(exhausted.retry_after.map(|wait| wait.as_secs().div_ceil(3600)), Some(24));
+    assert!((0..1_000_000).fold(0.0, |sum, _| sum + 0.1) > 100_000.0, "which this test is about");
 }
 
 /// A step of a random history.
@@ -180,7 +233,7 @@ proptest! {
                     for &(window, most) in &limits {
                         let used: u64 = admitted.iter()
                             .filter(|(time, _, _)| now - time < window).map(|(_, amount, _)| amount).sum();
-                        let answer = history.fits(window, max(most), amount, Time(now));
+                        let answer = history.fits(Window::Rolling(window), max(most), amount, Now::at(Time(now)));
                         prop_assert_eq!(answer.is_ok(), used + hundredths <= most);
                         match answer {
                             Ok(found) => prop_assert_eq!(found, max(used)),
@@ -201,7 +254,7 @@ proptest! {
                     }
                     if fits {
                         held.push(admitted.len());
-                        admitted.push((now, hundredths, Some(history.admit(amount, Time(now)))));
+                        admitted.push((now, hundredths, Some(history.admit(amount, Now::at(Time(now))))));
                     }
                 }
                 Step::GiveBack(which) if !held.is_empty() => {
@@ -239,7 +292,7 @@ proptest! {
         let mut all: Vec<(u64, bool)> = Vec::new();
         for (index, wait) in waits.into_iter().enumerate() {
             now += wait;
-            if let Ok(ticket) = call(&mut history, window, max, 1, Time(now)) {
+            if let Ok(ticket) = call(&mut history, window, max, 1, Now::at(Time(now))) {
                 tickets.push_back((all.len(), ticket));
                 all.push((now, true));
             }

@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::super::Policy;
+use super::super::{Lister, Policy};
+
+mod limits;
+mod size;
 
 /// All problems of a document, one per line.
 fn problems(text: &str) -> String {
@@ -31,18 +34,18 @@ fn every_problem_is_reported_at_once() {
   "verson": "1",
   "default": "reject",
   "hide": "delete_account",
-  "methods": {},
+  "methods": { "tools/call": {} },
   "tools": {
     "pay": {
-      "require": [],
+      "require": [ { "conditions": [ { "path": "arg.x", "op": "gte", "value": "1" }, { "op": "less", "value": 1 } ] } ],
       "limits": [
         { "counter": "spend", "window": "weekly", "max": -1, "increment_from": "amount" },
         { "counter": "spend", "window": "day", "max": 10, "scope": "grants" }
       ],
-      "rate_limit": "10/minute",
+      "rate_limit": "ten/minute",
       "rate_limit": { "max": 10 }
     },
-    "a*": {}, "*b": { "action": "require_approval" }
+    "a*": {}, "*b": { "action": "ask", "arguments": "open" }
   }
 }"#,
     )
@@ -74,17 +77,39 @@ fn every_problem_is_reported_at_once() {
     4 |   "hide": "delete_account",
       |           ^^^^^^^^^^^^^^^^
 
-    error: `methods` is not supported yet
-     --> policy.json:5:3
+    error: `tools/call` is not judged by `methods`
+     --> policy.json:5:16
       |
-    5 |   "methods": {},
-      |   ^^^^^^^^^
+    5 |   "methods": { "tools/call": {} },
+      |                ^^^^^^^^^^^^
+      |
+      = help: rules for tools stand in `tools` and `all_tools`
 
-    error: `require` is not supported yet
-     --> policy.json:8:7
+    error: the path `arg.x` does not start with `args`
+     --> policy.json:8:48
       |
-    8 |       "require": [],
-      |       ^^^^^^^^^
+    8 |       "require": [ { "conditions": [ { "path": "arg.x", "op": "gte", "value": "1" }, { "op": "less", "value": 1 } ] } ],
+      |                                                ^^^^^^^
+      |
+      = help: such as `args.amount`, `args.items[].price`, `args["a.b"]` or `grant.name`
+
+    error: this operator compares numbers: `value` must be one, found a string
+     --> policy.json:8:79
+      |
+    8 |       "require": [ { "conditions": [ { "path": "arg.x", "op": "gte", "value": "1" }, { "op": "less", "value": 1 } ] } ],
+      |                                                                               ^^^
+
+    error: `path` is missing
+     --> policy.json:8:86
+      |
+    8 |       "require": [ { "conditions": [ { "path": "arg.x", "op": "gte", "value": "1" }, { "op": "less", "value": 1 } ] } ],
+      |                                                                                      ^
+
+    error: expected `eq`, `neq`, `in`, `not_in`, `lt`, `lte`, `gt`, `gte`, `regex`, `contains`, `exists`, `len_lte`, `starts_with`, `under_path`, `host_in` or `type`, found `less`
+     --> policy.json:8:94
+      |
+    8 |       "require": [ { "conditions": [ { "path": "arg.x", "op": "gte", "value": "1" }, { "op": "less", "value": 1 } ] } ],
+      |                                                                                              ^^^^^^
 
     error: this is no window
       --> policy.json:10:41
@@ -106,7 +131,7 @@ fn every_problem_is_reported_at_once() {
     10 |         { "counter": "spend", "window": "weekly", "max": -1, "increment_from": "amount" },
        |                                                                                ^^^^^^^^
        |
-       = help: a plain path into the arguments, such as `args.amount`
+       = help: a path to one of the arguments, such as `args.amount`
 
     error: expected `grant`, `session`, `server`, `host` or `global`, found `grants`
       --> policy.json:11:68
@@ -116,13 +141,13 @@ fn every_problem_is_reported_at_once() {
        |
        = help: did you mean `grant`?
 
-    error: a `rate_limit` as text (`10/minute`) is not supported yet
+    error: this is no rate
       --> policy.json:13:21
        |
-    13 |       "rate_limit": "10/minute",
-       |                     ^^^^^^^^^^^
+    13 |       "rate_limit": "ten/minute",
+       |                     ^^^^^^^^^^^^
        |
-       = help: write it as an object, such as { "max": 10, "window": 60 }
+       = help: a number and a window, such as `10/minute` or `5/90s`
 
     error: duplicate key `rate_limit`
       --> policy.json:14:7
@@ -135,18 +160,24 @@ fn every_problem_is_reported_at_once() {
     error: the patterns `*b` and `a*` can match the same tool
       --> policy.json:16:15
        |
-    16 |     "a*": {}, "*b": { "action": "require_approval" }
+    16 |     "a*": {}, "*b": { "action": "ask", "arguments": "open" }
        |               ^^^^
        |
        = help: their literal parts are equally long, so that neither is more specific; change one
 
-    error: action `require_approval` is not supported yet
+    error: expected `allow`, `deny` or `require_approval`, found `ask`
       --> policy.json:16:33
        |
-    16 |     "a*": {}, "*b": { "action": "require_approval" }
-       |                                 ^^^^^^^^^^^^^^^^^^
+    16 |     "a*": {}, "*b": { "action": "ask", "arguments": "open" }
+       |                                 ^^^^^
 
-    policy.json: 14 problems
+    error: expected `declared`, found `open`
+      --> policy.json:16:53
+       |
+    16 |     "a*": {}, "*b": { "action": "ask", "arguments": "open" }
+       |                                                     ^^^^^^
+
+    policy.json: 18 problems
     "#);
 }
 
@@ -163,29 +194,6 @@ fn a_syntax_error_is_shown_at_its_place() {
 
     policy.json: 1 problem
     "#);
-}
-
-#[test]
-fn what_comes_later_is_refused_by_name() {
-    for key in ["require", "deny_if", "approve_if", "arguments"] {
-        assert_eq!(entry(&format!("{{ \"{key}\": [] }}")), format!("p:2:3: `{key}` is not supported yet"));
-        let all_tools = format!("{{\"version\":\"1\",\"default\":\"deny\",\"all_tools\":{{\n\"{key}\":[]}}}}");
-        assert_eq!(problems(&all_tools), format!("p:2:1: `{key}` is not supported yet"));
-    }
-    for key in ["methods", "tool_changes"] {
-        let text = format!("{{\"version\":\"1\",\"default\":\"deny\",\n\"{key}\":{{}}}}");
-        assert_eq!(problems(&text), format!("p:2:1: `{key}` is not supported yet"));
-    }
-    assert_eq!(entry(r#"{ "action": "require_approval" }"#), "p:2:13: action `require_approval` is not supported yet");
-    assert_eq!(
-        limit(r#"{ "counter": "c", "window": "day", "max": 1, "align": "calendar" }"#),
-        "46: `align` is not supported yet"
-    );
-    assert_eq!(
-        entry(r#"{ "rate_limit": "10/minute" }"#),
-        "p:2:17: a `rate_limit` as text (`10/minute`) is not supported yet (write it as an object, such as \
-         { \"max\": 10, \"window\": 60 })"
-    );
 }
 
 #[test]
@@ -227,7 +235,8 @@ fn unknown_keys_are_errors_with_a_suggestion() {
     assert_eq!(entry(r#"{ "limit": [] }"#), "p:2:3: unknown key `limit` in a tool's entry (did you mean `limits`?)");
     assert_eq!(
         entry(r#"{ "colour": 1 }"#),
-        "p:2:3: unknown key `colour` in a tool's entry (a tool's entry has `action`, `reason`, `limits`, `rate_limit`)"
+        "p:2:3: unknown key `colour` in a tool's entry (a tool's entry has `action`, `reason`, `arguments`, `require`, \
+         `deny_if`, `approve_if`, `limits`, `rate_limit`)"
     );
     assert_eq!(
         entry(r#"{ "rate_limit": { "max": 1, "window": 1, "scope": "grant" } }"#),
@@ -332,7 +341,10 @@ proptest! {
         }
         let text: String = text.into_iter().collect();
         match Policy::load("p", &text) {
-            Ok(policy) => { policy.unlists("t"); }
+            Ok(policy) => {
+                let identity = crate::capture::identity::Identity::default();
+                policy.unlists("t", &Lister { grant: "g", server: "s", identity: &identity });
+            }
             Err(report) => {
                 prop_assert!(!report.diagnostics.is_empty());
                 for problem in &report.diagnostics {

@@ -27,7 +27,7 @@ fn ten_calls_a_minute_for_each_grant() {
         assert_eq!(eleventh.reason(), format!("rate limit reached for tool `{tool}`; try again in 30 s"));
         assert_eq!(eleventh.rule, format!("/tools/{tool}/limits/0"));
         assert_eq!(world.call(other, 30.0).reason(), format!("tool `{other}` is not allowed"));
-        assert!(world.grant.policy.unlists(other) && !world.grant.policy.unlists(tool), "{file}");
+        assert!(world.unlists(other) && !world.unlists(tool), "{file}");
 
         let second = world.granted("second", &policy(file));
         for call in 0..10 {
@@ -50,7 +50,7 @@ fn a_rate_limit_block_limits_each_session() {
     for (file, tool, other) in SYSTEMS {
         let world = World::new(&policy(&format!("{file}.rate-limit")));
         let call = |session: &str, seconds: f64| {
-            let judgement = world.judge(&Subject::request("tools/call", Some(tool)), "{}", session, seconds);
+            let judgement = world.judge(&tools_call(tool, "{}"), session, "server", seconds);
             (judgement.rule.pointer.to_string(), judgement.refusal.map(|refusal| refusal.denial.reason))
         };
         for session in ["first", "second"] {
@@ -73,6 +73,6 @@ fn a_denied_tool_is_refused_with_its_reason_and_not_listed() {
         assert_eq!(denied.reason(), format!("{tool} is not for agents."));
         assert_eq!(denied.rule, format!("/tools/{tool}/action"));
         assert!(world.call(other, 0.0).denied.is_some());
-        assert!(world.grant.policy.unlists(tool) && world.grant.policy.unlists(other));
+        assert!(world.unlists(tool) && world.unlists(other));
     }
 }

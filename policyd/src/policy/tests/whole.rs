@@ -1,7 +1,5 @@
 //! From the bytes of a message to the bytes of the permit.
 
-use bytes::Bytes;
-
 use super::*;
 use crate::mcp::json::Parser;
 use crate::mcp::vet;
@@ -10,8 +8,15 @@ use crate::mcp::vet;
 fn decide_bytes(world: &World, body: &'static str) -> Verdict {
     let (mut parser, body) = (Parser::default(), Bytes::from_static(body.as_bytes()));
     let message = vet(&mut parser, &body).unwrap_or_else(|malformed| panic!("{body:?}: {malformed}"));
-    let context = Context { grant: Some(&world.grant), server: "server", session: "s", now: Time(0) };
-    decide(&context, &message, &*world.memory)
+    let context = Context {
+        grant: Some(&world.grant),
+        server: "server",
+        session: "s",
+        identity: &identity(),
+        schemas: &(),
+        now: Now::default(),
+    };
+    decide(&context, Direction::ToServer, &message, &*world.memory)
 }
 
 const PAY: &str =

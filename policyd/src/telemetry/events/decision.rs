@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::CallId;
 use crate::capture::identity::Identity;
-use crate::policy::{CounterState, Rule};
+use crate::policy::{CounterState, Direction, Rule};
 
 /// What was done with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +38,8 @@ pub struct Decided<'a> {
     pub grant: Option<&'a str>,
     /// The server's name.
     pub server: &'a str,
+    /// Which way the message goes.
+    pub direction: Direction,
     /// The method of a request or notification; `None` for a response and for what could not be parsed.
     pub method: Option<&'a str>,
     /// The tool of a `tools/call`.
@@ -71,7 +73,7 @@ pub struct Finished<'a> {
     pub at: SystemTime,
     /// The server's name.
     pub server: &'a str,
-    /// The HTTP status that the client got; `None` if it got none.
+    /// The HTTP status that the client got; `None` if it got none. Of a message of the server: of the response it came in.
     pub status: Option<u16>,
     /// Bytes of the request's body.
     pub bytes_in: u64,

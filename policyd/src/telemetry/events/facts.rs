@@ -1,6 +1,8 @@
 //! Facts besides decisions.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
@@ -12,9 +14,14 @@ use crate::telemetry::Telemetry;
 pub fn kind_label(kind: RuleKind) -> &'static str {
     match kind {
         RuleKind::Tool => "tool",
+        RuleKind::Method => "method",
         RuleKind::Default => "default",
         RuleKind::Hide => "hide",
         RuleKind::Action => "action",
+        RuleKind::Arguments => "arguments",
+        RuleKind::Require => "require",
+        RuleKind::DenyIf => "deny-if",
+        RuleKind::Approval => "approval",
         RuleKind::Limit => "limit",
         RuleKind::Protocol => "protocol",
         RuleKind::NoGrant => "no-grant",
@@ -102,6 +109,28 @@ impl Event for UpstreamFailed<'_> {
     }
 }
 
+/// A request of a server was refused, and the server could not be told: it may wait for an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Unanswered<'a> {
+    /// The server's name.
+    pub server: &'a str,
+    /// Why, in a word from a fixed set.
+    pub cause: &'static str,
+    /// What can be said besides.
+    pub detail: &'a str,
+}
+
+impl Event for Unanswered<'_> {
+    fn emit(self, telemetry: &Telemetry) {
+        // A server can bring these about as often as it likes.
+        if let Some(suppressed) = telemetry.0.refusals.admit(self.cause) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            let Self { server, cause, detail } = self;
+            warn!(server, cause, detail, suppressed, "a server was not told that its request is refused");
+        }
+    }
+}
+
 /// A leaf certificate was made.
 #[derive(Clone, Copy, Debug)]
 pub struct LeafMinted<'a> {
@@ -171,6 +200,59 @@ impl Event for AuditFailed<'_> {
             error!(error = self.error, "audit records cannot be written; calls are denied until they can");
             telemetry.health().failed("audit", format!("records cannot be written: {}", self.error));
         }
+    }
+}
+
+/// What a call adds to its counters was written to the store, or could not be.
+#[derive(Clone, Copy, Debug)]
+pub struct StateCommitted {
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Event for StateCommitted {
+    fn emit(self, telemetry: &Telemetry) {
+        telemetry.0.metrics.state_commit_seconds.observe(self.took.as_secs_f64());
+    }
+}
+
+/// Counters cannot be stored: every call that needs it is denied. Sets the condition `state`.
+#[derive(Clone, Copy, Debug)]
+pub struct StateFailed<'a> {
+    /// What is wrong, where, and what to do.
+    pub error: &'a str,
+    /// Whether it worked until now: said aloud once, then only counted.
+    pub first: bool,
+}
+
+impl Event for StateFailed<'_> {
+    fn emit(self, telemetry: &Telemetry) {
+        telemetry.0.metrics.state_failures.inc();
+        if self.first {
+            error!(
+                error = self.error,
+                "counters cannot be stored; calls that a limit holds for are denied until they can"
+            );
+        }
+        telemetry.health().failed("state", format!("counters cannot be stored: {}", self.error));
+    }
+}
+
+/// Counters are stored, from the start or again.
+#[derive(Clone, Copy, Debug)]
+pub struct StateReady<'a> {
+    /// In which file.
+    pub path: &'a Path,
+    /// Whether they could not be.
+    pub again: bool,
+}
+
+impl Event for StateReady<'_> {
+    fn emit(self, telemetry: &Telemetry) {
+        if self.again {
+            warn!(path = %self.path.display(), "counters are stored again");
+        }
+        telemetry.health().good("state", format!("counters are stored in `{}`", self.path.display()));
     }
 }
 

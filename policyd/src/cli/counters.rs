@@ -1,0 +1,220 @@
+//! `policyd counters`: what the limits' counters of a running daemon hold, and setting them back to nothing.
+
+mod socket;
+mod table;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+
+use self::socket::Failure;
+use super::{exit, print, say};
+use crate::config::Admin;
+use crate::state::{Listed, Selector};
+
+/// What `--help` says beyond the first line.
+pub const LONG: &str = "Show what the limits' counters of the running daemon hold, and set them back to nothing.\n\n\
+    Asks the daemon through its control socket (`admin.socket` in its configuration), which root and the group \
+    `policyd` may use. A reset is recorded in the audit log, with who asked for it, before it happens; if it cannot be \
+    recorded, it does not happen.";
+
+/// Arguments of `policyd counters`.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = after_help())]
+pub struct CountersArgs {
+    /// The daemon's control socket (default: what its configuration says)
+    #[arg(long, value_name = "PATH", global = true)]
+    socket: Option<PathBuf>,
+    /// The daemon's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/policyd/policyd.toml", global = true)]
+    config: PathBuf,
+    /// What to do
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Show counters, and what each window holds now
+    #[command(after_long_help = after_help())]
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set counters back to nothing
+    #[command(after_long_help = after_help())]
+    Reset {
+        #[command(flatten)]
+        which: Which,
+        /// Every counter
+        #[arg(long, conflicts_with_all = ["scope", "grant", "server", "session", "counter"])]
+        all: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which counters: all that are given must agree.
+#[derive(Clone, Debug, Default, Args)]
+struct Which {
+    /// `grant`, `session`, `server`, `host` or `global`
+    #[arg(long, value_parser = ["grant", "session", "server", "host", "global"])]
+    scope: Option<String>,
+    /// The grant's name
+    #[arg(long, value_name = "NAME")]
+    grant: Option<String>,
+    /// The server's name
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// The session's hash, as listed and as in the audit log
+    #[arg(long, value_name = "HASH")]
+    session: Option<String>,
+    /// The counter's name; of a `rate_limit` the rule's pointer
+    #[arg(long, value_name = "NAME")]
+    counter: Option<String>,
+}
+
+fn after_help() -> String {
+    format!(
+        "Examples:\n  sudo policyd counters list\n  sudo policyd counters list --grant office-agent --json\n  \
+         sudo policyd counters reset --grant office-agent --counter spend\n\n{}",
+        exit::COUNTERS_TABLE
+    )
+}
+
+/// The answer to `GET /counters`.
+#[derive(Deserialize)]
+struct Counters {
+    counters: Vec<Listed>,
+}
+
+/// The answer to `POST /counters/reset`.
+#[derive(Deserialize)]
+struct Reset {
+    reset: usize,
+}
+
+/// Does what is asked.
+pub fn run(args: &CountersArgs) -> u8 {
+    let path = match &args.socket {
+        Some(path) => path.clone(),
+        None => match configured(&args.config) {
+            Ok(Some(path)) => path,
+            Ok(None) => {
+                say(format_args!("`{}` turns the control socket off (`admin.socket`)", args.config.display()));
+                return exit::UNAVAILABLE;
+            }
+            Err(code) => return code,
+        },
+    };
+    let done = match &args.command {
+        Command::List { which, json } => socket::ask::<Counters>(&path, "GET", "/counters", "").map(|answer| {
+            let selected: Vec<Listed> = answer.counters.into_iter().filter(|one| which.selects(one)).collect();
+            let text = if *json {
+                let object = serde_json::json!({ "counters": selected });
+                format!("{object:#}\n")
+            } else {
+                table::table(&selected, SystemTime::now())
+            };
+            (text, exit::OK)
+        }),
+        Command::Reset { which, all, json } => {
+            let selector = which.selector(*all);
+            if selector.is_senseless() {
+                say(
+                    "say which counters to reset: --all, or one of --scope, --grant, --server, --session and --counter",
+                );
+                return exit::USAGE;
+            }
+            let body = serde_json::to_string(&selector).unwrap_or_default();
+            socket::ask::<Reset>(&path, "POST", "/counters/reset", &body).map(|Reset { reset }| {
+                // Of a host where nothing is counted all is reset; a name that nothing has is a mistake.
+                let code = if reset == 0 && !*all { exit::FAILED } else { exit::OK };
+                let text = match reset {
+                    _ if *json => serde_json::json!({ "reset": reset }).to_string(),
+                    0 if *all => "there are no counters".to_owned(),
+                    0 => "no counter is like that: `policyd counters list` shows them".to_owned(),
+                    1 => "1 counter reset".to_owned(),
+                    count => format!("{count} counters reset"),
+                };
+                (text + "\n", code)
+            })
+        }
+    };
+    match done {
+        Ok((text, code)) => print(&text, code),
+        Err(failure) => {
+            say(&failure);
+            match failure {
+                Failure::NotPermitted { .. } => exit::NOT_PERMITTED,
+                Failure::Nobody { .. } | Failure::Broken { .. } | Failure::Refused(_) => exit::UNAVAILABLE,
+            }
+        }
+    }
+}
+
+/// The socket that the configuration names, or the default where there is none. Nothing else in it is looked at.
+fn configured(config: &std::path::Path) -> Result<Option<PathBuf>, u8> {
+    let default = || Ok(Some(PathBuf::from(Admin::SOCKET)));
+    let text = match std::fs::read_to_string(config) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return default(),
+        Err(error) => {
+            say(format_args!("`{}` cannot be read: {error}; name the socket with --socket", config.display()));
+            return Err(exit::NOT_PERMITTED);
+        }
+    };
+    let Ok(table) = text.parse::<toml::Table>() else {
+        say(format_args!("`{0}` is bad: see `policyd run --check --config {0}`", config.display()));
+        return Err(exit::CONFIG);
+    };
+    match table.get("admin").and_then(|admin| admin.get("socket")).and_then(|socket| socket.as_str()) {
+        None => default(),
+        Some("") => Ok(None),
+        Some(path) => Ok(Some(config.parent().unwrap_or(std::path::Path::new("/")).join(path))),
+    }
+}
+
+impl Which {
+    fn selects(&self, counter: &Listed) -> bool {
+        let agrees = |asked: &Option<String>, is: &Option<String>| asked.is_none() || asked == is;
+        self.scope.as_ref().is_none_or(|scope| *scope == counter.scope)
+            && self.counter.as_ref().is_none_or(|name| *name == counter.counter)
+            && agrees(&self.grant, &counter.grant)
+            && agrees(&self.server, &counter.server)
+            && agrees(&self.session, &counter.session)
+    }
+
+    fn selector(&self, all: bool) -> Selector {
+        let Which { scope, grant, server, session, counter } = self.clone();
+        Selector { all, scope, grant, server, session, counter }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_is_where_the_configuration_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("policyd.toml");
+        assert_eq!(configured(&config), Ok(Some(Admin::SOCKET.into())));
+        for (text, expected) in [
+            ("", Ok(Some(Admin::SOCKET.into()))),
+            ("[admin]\nsocket = \"\"", Ok(None)),
+            ("[admin]\nsocket = \"a.sock\"", Ok(Some(folder.path().join("a.sock")))),
+            ("[admin", Err(exit::CONFIG)),
+        ] {
+            std::fs::write(&config, text).unwrap();
+            assert_eq!(configured(&config), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! One request through the control socket.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+/// A daemon that does not answer by then is stuck.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(
+        "no daemon answers at `{0}`: start it (`systemctl start policyd`), or name its socket with --socket",
+        path.display()
+    )]
+    Nobody { path: PathBuf },
+    #[error("`{0}` may not be used by this user: run this as root, or as a member of the group `policyd`", path.display())]
+    NotPermitted { path: PathBuf },
+    #[error("what answers at `{0}` makes no sense ({cause}): is it policyd's control socket?", path.display())]
+    Broken { path: PathBuf, cause: String },
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Asks and gives the answer.
+pub(super) fn ask<T: DeserializeOwned>(path: &Path, method: &str, target: &str, body: &str) -> Result<T, Failure> {
+    let broken = |cause: String| Failure::Broken { path: path.to_owned(), cause };
+    let failed = |cause: io::Error| broken(cause.to_string());
+    let mut stream = UnixStream::connect(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => Failure::NotPermitted { path: path.to_owned() },
+        _ => Failure::Nobody { path: path.to_owned() },
+    })?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+    let length = body.len();
+    let head = format!("{method} {target} HTTP/1.1\r\nhost: policyd\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).map_err(failed)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).map_err(failed)?;
+    let (status, body) = read(&answer).ok_or_else(|| broken("no HTTP".to_owned()))?;
+    if status == 200 {
+        return serde_json::from_slice(body).map_err(|error| broken(error.to_string()));
+    }
+    let said: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let said = said.as_ref().and_then(|said| said["error"].as_str());
+    Err(said.map_or_else(|| broken(format!("status {status}")), |said| Failure::Refused(said.to_owned())))
+}
+
+/// The status and the body. It ends with the connection.
+fn read(answer: &[u8]) -> Option<(u16, &[u8])> {
+    let mut fields = [httparse::EMPTY_HEADER; 16];
+    let mut head = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(end) = head.parse(answer).ok()? else { return None };
+    Some((head.code?, answer.get(end..)?))
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_there_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let said = ask::<()>(&path, "GET", "/counters", "").unwrap_err().to_string();
+        assert!(said.contains("systemctl start policyd") && said.contains("control.sock"), "{said}");
+    }
+
+    #[test]
+    fn answers_are_read_to_their_end() {
+        assert_eq!(read(b"HTTP/1.1 200 OK\r\nx: y\r\n\r\n{}"), Some((200, &b"{}"[..])));
+        assert_eq!(read(b"HTTP/1.1 200 OK\r\nx"), None);
+        assert_eq!(read(b"\x16\x03\x01"), None);
+    }
+}
