@@ -83,6 +83,12 @@ pub enum Step {
     List,
     /// `tools/call`, so many times, one after the other.
     Call(&'static str, Value, usize),
+    /// `resources/read` of a URI (not rmcp).
+    Read(&'static str),
+    /// `prompts/get` (not rmcp).
+    Prompt(&'static str),
+    /// Answer what the server asks: sampling, elicitation, roots (Python 1.x and TypeScript).
+    Answer,
     /// Say so and wait for a line on standard input.
     Wait,
 }
@@ -97,6 +103,9 @@ impl Step {
         match self {
             Self::List => json!({"list": true}),
             Self::Call(tool, arguments, times) => json!({"call": tool, "arguments": arguments, "times": times}),
+            Self::Read(uri) => json!({"read": uri}),
+            Self::Prompt(name) => json!({"prompt": name}),
+            Self::Answer => json!({"answer": true}),
             Self::Wait => json!({"wait": true}),
         }
     }
@@ -162,6 +171,21 @@ impl Transcript {
     pub fn calls(&self, tool: &str) -> Vec<Outcome> {
         let calls = self.lines.iter().filter(|line| line["call"] == tool);
         calls.map(outcome).collect()
+    }
+
+    /// How reading the resource `uri` ended.
+    pub fn read(&self, uri: &str) -> Vec<Outcome> {
+        self.lines.iter().filter(|line| line["read"] == uri).map(outcome).collect()
+    }
+
+    /// How asking for the prompt `name` ended.
+    pub fn prompt(&self, name: &str) -> Vec<Outcome> {
+        self.lines.iter().filter(|line| line["prompt"] == name).map(outcome).collect()
+    }
+
+    /// The methods of what the server asked, in order.
+    pub fn asked(&self) -> Vec<&str> {
+        self.lines.iter().filter_map(|line| line["asked"].as_str()).collect()
     }
 
     /// What ended the session, if something did.

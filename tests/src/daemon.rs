@@ -82,10 +82,11 @@ impl Config {
         };
         format!(
             "state_dir = \"{}\"\n\n[capture]\ninstance = \"default\"\ncgroups = [\"{}\"]\n{}\n[admin]\nlisten = \"{ADMIN}\"\n\
-             \n{audit}{}{}{}",
+             socket = \"{}\"\n\n{audit}{}{}{}",
             world.path("state").display(),
             world.cgroup(),
             self.capture,
+            world.path("control.sock").display(),
             self.sections,
             self.servers,
             self.grants
@@ -108,8 +109,13 @@ impl<'w> Daemon<'w> {
 
     /// As [`Daemon::start`], through the command `under`, such as one that takes capabilities away.
     pub fn start_under(world: &'w World, config: &Config, under: &[&str]) -> Self {
+        Self::start_as(world, config, under, &[])
+    }
+
+    /// As [`Daemon::start`], through the command `under` and with more arguments.
+    pub fn start_as(world: &'w World, config: &Config, under: &[&str], more: &[&str]) -> Self {
         let path = world.file("policyd.toml", config.text(world));
-        let mut daemon = Self::launch(world, path, under);
+        let mut daemon = Self::launch(world, path, under, more);
         wait::until("policyd to be ready", || {
             assert!(!daemon.running.has_ended(), "policyd ended: {:#?}", daemon.running.stderr());
             daemon.get("/readyz").is_some_and(|(status, _)| status == 200).then_some(())
@@ -117,16 +123,27 @@ impl<'w> Daemon<'w> {
         daemon
     }
 
-    fn launch(world: &'w World, config: PathBuf, under: &[&str]) -> Self {
+    /// As [`Daemon::start`], of a daemon that cannot serve yet: waits until it answers.
+    pub fn start_unready(world: &'w World, config: &Config) -> Self {
+        let path = world.file("policyd.toml", config.text(world));
+        let mut daemon = Self::launch(world, path, &[], &[]);
+        wait::until("policyd to take connections", || {
+            assert!(!daemon.running.has_ended(), "policyd ended: {:#?}", daemon.running.stderr());
+            daemon.get("/readyz").is_some_and(|(_, text)| text.contains("was captured")).then_some(())
+        });
+        daemon
+    }
+
+    fn launch(world: &'w World, config: PathBuf, under: &[&str], more: &[&str]) -> Self {
         let mut command = world.inside();
-        command.args(under).arg(binary("policyd")).arg("run").arg("--config").arg(&config);
+        command.args(under).arg(binary("policyd")).arg("run").arg("--config").arg(&config).args(more);
         Self { world, running: Running::start(command), config }
     }
 
     /// Runs `policyd run` with this configuration and gives how it ended.
     pub fn fails(world: &World, config: &Config) -> Finished {
         let path = world.file("policyd.toml", config.text(world));
-        Daemon::launch(world, path, &[]).running.finish()
+        Daemon::launch(world, path, &[], &[]).running.finish()
     }
 
     /// Replaces the configuration's file.
@@ -221,6 +238,13 @@ impl<'w> Daemon<'w> {
         command.arg(self.world.path("state"));
         let said: serde_json::Map<String, Value> = serde_json::from_str(&run(command)).expect("a JSON object");
         said.into_iter().map(|(key, value)| (key, value.as_str().unwrap_or_default().to_owned())).collect()
+    }
+
+    /// Runs `policyd counters` with the daemon's control socket.
+    pub fn counters(&self, arguments: &[&str]) -> Finished {
+        let mut command = self.policyd(&["counters", "--config"]);
+        command.arg(&self.config).args(arguments);
+        Running::start(command).finish()
     }
 
     fn policyd(&self, arguments: &[&str]) -> Command {

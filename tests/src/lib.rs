@@ -1,7 +1,7 @@
 //! The end-to-end harness: network namespaces made for one test, real MCP servers in one of them, policyd and unmodified
 //! SDK clients in the other.
 //!
-//! A [`World`](world::World) is the place; [`server`] and [`site`] are what stands in its servers' namespace,
+//! A [`World`](world::World) is the place; [`server`], [`asking`] and [`site`] are what stands in its servers' namespace,
 //! [`daemon`] runs policyd in its agents' namespace, and [`agent`] runs the clients there, in cgroups of their own.
 //! Everything needs root and nothing leaves the namespaces.
 #![allow(
@@ -12,6 +12,7 @@
 )]
 
 pub mod agent;
+pub mod asking;
 pub mod authority;
 pub mod bench;
 pub mod cgroup;

@@ -1,4 +1,5 @@
-//! A server that wants its hidden tools seen: whatever the form of its answers, no client may read them out of one.
+//! A server that wants its hidden tools seen, or what it asks: whatever the form of its answers, no client may read them out of
+//! one.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::VecDeque;
@@ -18,6 +19,14 @@ const TOOLS: &str =
 
 /// Answers each request with the next of `answers`, and ends the connection.
 fn serve(world: &World, answers: Vec<String>) -> Site {
+    serve_and_hear(world, answers, Told::default())
+}
+
+/// What the server was told in the agent's stead: head and body.
+type Told = Arc<Mutex<Vec<(String, String)>>>;
+
+/// As [`serve`]; denials go to `told`.
+fn serve_and_hear(world: &World, answers: Vec<String>, told: Told) -> Site {
     let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
     let tls = world.authority.server_with_alpn(&[WORKBENCH.host.name], &["http/1.1"]);
     Site::at(world, (WORKBENCH.host.v4(), 443).into(), Some(tls), move |stream| {
@@ -26,6 +35,12 @@ fn serve(world: &World, answers: Vec<String>) -> Site {
         let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
         let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
         stream.read_exact(&mut body).ok();
+        let body = String::from_utf8(body).unwrap();
+        if body.contains("-32001") {
+            told.lock().unwrap().push((head, body));
+            stream.write_all(b"HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").ok();
+            return;
+        }
         let answer = answers.lock().unwrap().pop_front().unwrap();
         stream.write_all(answer.as_bytes()).ok();
         stream.flush().ok();
@@ -37,11 +52,16 @@ fn answer(fields: &str, body: &str) -> String {
 }
 
 fn ask(world: &World, daemon: &Daemon<'_>, request: &str) -> String {
+    let answer = ask_anything(world, daemon, request);
+    assert!(!answer.is_empty(), "no answer: {}", daemon.log());
+    answer
+}
+
+/// Empty where policyd breaks the response off.
+fn ask_anything(world: &World, daemon: &Daemon<'_>, request: &str) -> String {
     let bundle = daemon.root();
     let target = Target { address: (WORKBENCH.host.v4(), 443).into(), sni: Some(WORKBENCH.host.name), roots: &bundle };
-    let answer = raw::exchange(world, "anna", target, request.as_bytes());
-    assert!(!answer.stdout.is_empty(), "no answer: {answer:?}\n{}", daemon.log());
-    answer.stdout
+    raw::exchange(world, "anna", target, request.as_bytes()).stdout
 }
 
 fn post(body: &str) -> String {
@@ -81,6 +101,38 @@ fn no_form_of_an_answer_shows_a_hidden_tool() {
     for (what, request, _) in &cases {
         let answer = ask(&world, &daemon, request);
         assert!(!answer.contains("delete_account"), "{what}: {answer}");
+    }
+}
+
+#[test]
+fn observing_lets_pass_what_cannot_be_read_and_records_it() {
+    let world = World::new();
+    let twice = TOOLS.replace(r#""result""#, r#""result":{},"result""#);
+    let event = format!("data: {TOOLS}\n\n");
+    let cases = [
+        ("a key twice", answer("content-type: application/json", &twice)),
+        ("a key twice in an event", answer("content-type: text/event-stream", &format!("data: {twice}\n\n"))),
+        (
+            "lines that end elsewhere",
+            answer("content-type: text/event-stream", &format!(": x\u{2028}data: {{}}\n{event}")),
+        ),
+        ("both types", answer("content-type: application/json, text/event-stream", &event)),
+        ("an encoding", answer("content-type: text/event-stream\r\ncontent-encoding: x", &event)),
+        ("what can be read", answer("content-type: application/json", TOOLS)),
+    ];
+    let _server = serve(&world, cases.iter().map(|(_, answer)| answer.clone()).collect());
+    let policy = world.file("policy.json", DENYING.replacen('{', r#"{"mode": "observe", "#, 1));
+    let daemon = Daemon::start(&world, &Config::new().system(&world, &WORKBENCH, &policy, &["anna"]));
+    for (index, (what, _)) in cases.iter().enumerate() {
+        let answer = ask(&world, &daemon, &post(LIST));
+        assert!(answer.contains("delete_account"), "{what}: {answer}");
+        let records = daemon.audit();
+        let observed = records.iter().filter(|record| record["rule"] == "malformed").inspect(|record| {
+            assert_eq!(record["decision"], "allow", "{record}");
+            assert_eq!(record["observed"], true, "{record}");
+            assert_eq!(record["direction"], "to-agent", "{record}");
+        });
+        assert_eq!(observed.count(), (index + 1).min(cases.len() - 1), "{what}: {records:#?}");
     }
 }
 
@@ -125,4 +177,191 @@ fn an_empty_answer_is_a_whole_one_in_the_records() {
     for outcome in outcomes {
         assert_eq!((&outcome["status"], &outcome["error"]), (&202.into(), &serde_json::Value::Null), "{outcome}");
     }
+}
+
+const WHISPER: &str =
+    r#"{"jsonrpc":"2.0","id":"s-1","method":"sampling/createMessage","params":{"systemPrompt":"whisper"}}"#;
+const PROGRESS: &str =
+    r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
+
+#[test]
+fn no_form_of_an_answer_carries_a_refused_request() {
+    let world = World::new();
+    let json = |body: &str| answer("content-type: application/json", body);
+    let events = |body: &str| answer("content-type: text/event-stream", body);
+    let event = format!("data: {WHISPER}\n\n");
+    let variant = WHISPER.replace("method", "Method");
+    // Whether the request's id is certain, so that the server hears of it.
+    let cases = [
+        ("JSON", post(LIST), json(WHISPER), true),
+        ("events", post(LIST), events(&event), true),
+        ("a stream", get("/mcp"), events(&event), true),
+        ("an event without its end", get("/mcp"), events(event.trim_end()), true),
+        ("an event of another type", get("/mcp"), events(&format!("event: x\n{event}")), true),
+        ("an event in two lines", get("/mcp"), events(&event.replace(",\"method", ",\ndata: \"method")), true),
+        ("lines that end in CR", get("/mcp"), events(&event.replace('\n', "\r")), true),
+        ("a batch", post(LIST), json(&format!("[{RESULT},{WHISPER}]")), true),
+        ("a batch in an event", get("/mcp"), events(&format!("data: [{WHISPER}]\n\n")), true),
+        ("an escaped key", get("/mcp"), events(&event.replace("\"method", "\"\\u006dethod")), true),
+        ("an escaped method", get("/mcp"), events(&event.replace("sampling/", "samplin\\u0067\\/")), true),
+        ("more members than there are", get("/mcp"), events(&event.replace("\"id\"", "\"x\":1,\"id\"")), true),
+        ("a key for lenient readers", get("/mcp"), events(&format!("data: {variant}\n\n")), false),
+        ("a key twice", get("/mcp"), events(&event.replace("\"method", "\"method\":\"ping\",\"method")), false),
+        ("an answer as well", get("/mcp"), events(&event.replace("\"params", "\"result\":{},\"params")), true),
+        ("without an id", get("/mcp"), events(&event.replace("\"id\":\"s-1\",", "")), false),
+        ("a stream that may be one elsewhere", get("/mcp/"), events(&event), false),
+        ("a mark before it", post(LIST), json(&format!("\u{feff}{WHISPER}")), false),
+        ("text", post(LIST), answer("content-type: text/plain", WHISPER), true),
+    ];
+    let told = Told::default();
+    let answers = cases.iter().map(|(_, _, answer, _)| answer.clone()).collect();
+    let _server = serve_and_hear(&world, answers, Arc::clone(&told));
+    let policy = world.file("policy.json", DENYING);
+    let daemon = Daemon::start(&world, &Config::new().system(&world, &WORKBENCH, &policy, &["anna"]));
+    for (what, request, _, certain) in &cases {
+        let answer = ask_anything(&world, &daemon, request);
+        assert!(!answer.contains("whisper"), "{what}: {answer}");
+        if *certain {
+            wait::until(what, || (told.lock().unwrap().len() == 1).then_some(()));
+            let (head, body) = told.lock().unwrap().remove(0);
+            assert!(head.starts_with("post /mcp http/1.1"), "{what}: {head}");
+            assert!(body.starts_with(r#"{"jsonrpc":"2.0","id":"s-1","error":{"code":-32001,"#), "{what}: {body}");
+        }
+    }
+    assert_eq!(*told.lock().unwrap(), []);
+    let denied = |record: &&serde_json::Value| record["direction"] == "to-agent" && record["decision"] == "deny";
+    assert_eq!(daemon.audit().iter().filter(denied).count(), cases.len() - 2, "{:#?}", daemon.audit());
+}
+
+#[test]
+fn what_is_left_of_a_stream_keeps_its_bytes_and_its_ids() {
+    let world = World::new();
+    let ping = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
+    let stream = format!(
+        "id: a\nevent: message\ndata: {ping}\n\nid: b\nretry: 10\ndata: {WHISPER}\n\ndata: {WHISPER}\n\n\
+         id: c\r\ndata:{PROGRESS}\r\n\r\nid: d\ndata: [{PROGRESS}, {WHISPER}, {RESULT}]\n\n: kept\n\n"
+    );
+    // Each event is a chunk of its own.
+    let expected = [
+        format!("id: a\nevent: message\ndata: {ping}\n\n\r\n"),
+        "\r\nid: b\nretry: 10\ndata:\n\n\r\n".to_owned(),
+        format!("\r\nid: c\r\ndata:{PROGRESS}\r\n\r\n\r\n"),
+        format!("\r\nevent: message\nid: d\ndata: [{PROGRESS},{RESULT}]\n\n\r\n"),
+        "\r\n: kept\n\r\n".to_owned(),
+    ];
+    let _server = serve(&world, vec![answer("content-type: text/event-stream", &stream)]);
+    let policy = world.file("policy.json", DENYING);
+    let daemon = Daemon::start(&world, &Config::new().system(&world, &WORKBENCH, &policy, &["anna"]));
+    let answer = ask(&world, &daemon, &get("/mcp"));
+    for event in expected {
+        assert!(answer.contains(&event), "{event:?} is not in {answer:?}");
+    }
+    assert_eq!(answer.matches("data:").count(), 4, "{answer}");
+    assert!(!answer.contains("whisper"), "{answer}");
+}
+
+#[test]
+fn a_notification_that_a_policy_names_is_dropped_and_others_are_not_recorded() {
+    let world = World::new();
+    let message = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"whisper"}}"#;
+    let stream = format!("data: {message}\n\ndata: {PROGRESS}\n\n");
+    let _server = serve(&world, vec![answer("content-type: text/event-stream", &stream)]);
+    let policy = r#"{"version": "1", "default": "allow", "methods": {"notifications/message": {"action": "deny"}}}"#;
+    let policy = world.file("policy.json", policy);
+    let daemon = Daemon::start(&world, &Config::new().system(&world, &WORKBENCH, &policy, &["anna"]));
+    let answer = ask(&world, &daemon, &get("/mcp"));
+    assert!(answer.contains(PROGRESS) && !answer.contains("whisper"), "{answer}");
+    let records: Vec<_> = daemon.audit().into_iter().filter(|record| record["direction"] == "to-agent").collect();
+    let [record] = &records[..] else { panic!("{records:#?}") };
+    assert_eq!(record["rule"], "/methods/notifications~1message/action");
+}
+
+#[test]
+fn a_server_that_asks_without_end_is_refused_without_end() {
+    const ASKED: usize = 2000;
+    let world = World::new();
+    let stream = format!("{}data: {RESULT}\n\n", format!("data: {WHISPER}\n\n").repeat(ASKED));
+    let told = Told::default();
+    let answers = vec![answer("content-type: text/event-stream", &stream)];
+    let _server = serve_and_hear(&world, answers, Arc::clone(&told));
+    let policy = world.file("policy.json", DENYING);
+    let daemon = Daemon::start(&world, &Config::new().system(&world, &WORKBENCH, &policy, &["anna"]));
+    let answer = ask(&world, &daemon, &get("/mcp"));
+    assert!(answer.contains(RESULT) && !answer.contains("whisper"), "{answer}");
+    let outcomes = wait::until("every outcome", || {
+        let records = daemon.audit();
+        let asked: Vec<_> = records.iter().filter(|record| record["direction"] == "to-agent").collect();
+        let outcome = |call: &serde_json::Value| {
+            records.iter().find(|record| record["record"] == "outcome" && record["call"] == *call).cloned()
+        };
+        let outcomes: Option<Vec<_>> = asked.iter().map(|record| outcome(&record["call"])).collect();
+        outcomes.filter(|outcomes| outcomes.len() == ASKED)
+    });
+    let unanswered = outcomes.iter().filter(|outcome| outcome["error"] == "unanswered").count();
+    assert_eq!(told.lock().unwrap().len() + unanswered, ASKED);
+    assert!(unanswered > 0 && daemon.log().contains("was not told"), "{unanswered}");
+}
+
+#[test]
+fn an_open_stream_follows_the_policy_that_is_reloaded() {
+    let world = World::new();
+    let (opened, was_opened) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let channels = Mutex::new((opened, may_go_on));
+    let tls = world.authority.server_with_alpn(&[WORKBENCH.host.name], &["http/1.1"]);
+    let _server = Site::at(&world, (WORKBENCH.host.v4(), 443).into(), Some(tls), move |stream| {
+        let head = read_head(stream).unwrap_or_default();
+        if head.starts_with(b"POST") {
+            return;
+        }
+        let channels = channels.lock().unwrap();
+        let events = format!("data: {WHISPER}\n\ndata: {TOOLS}\n\n");
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        stream.write_all(format!("{head}: first\n{events}").as_bytes()).ok();
+        stream.flush().ok();
+        channels.0.send(()).unwrap();
+        channels.1.recv().ok();
+        stream.write_all(format!(": second\n\n{events}").as_bytes()).ok();
+        stream.flush().ok();
+        // Only policyd ends a stream that it does not read.
+        channels.1.recv().ok();
+    });
+    let policy = |text: &str| world.file("policy.json", format!(r#"{{"version": "1", "default": "allow", {text}}}"#));
+    let path = policy(r#""methods": {"sampling/createMessage": {}}"#);
+    let daemon = Daemon::start(&world, &Config::new().system(&world, &WORKBENCH, &path, &["anna"]));
+    let bundle = daemon.root();
+    let target = Target { address: (WORKBENCH.host.v4(), 443).into(), sni: Some(WORKBENCH.host.name), roots: &bundle };
+    let reload = |text: &str| {
+        let reloads = || daemon.metric("policyd_reloads_total", &["result=\"success\""]);
+        let before = reloads();
+        policy(text);
+        wait::until("the reload", || (reloads() > before).then_some(()));
+    };
+    let open = || {
+        let mut client = raw::start(&world, "anna", target, &[]);
+        client.write(get("/mcp").as_bytes());
+        client.close_stdin();
+        was_opened.recv().unwrap();
+        client.line("the tools", 0, |line| line.contains("delete_account"));
+        client
+    };
+    let hiding = r#""hide": ["delete_account"], "methods": {"sampling/createMessage": {"action": "deny"}}"#;
+
+    let client = open();
+    reload(hiding);
+    go_on.send(()).unwrap();
+    go_on.send(()).unwrap();
+    let said = client.finish().stdout;
+    let (before, after) = said.split_once(": second").unwrap_or_else(|| panic!("{said}"));
+    assert!(before.contains("whisper") && before.contains("delete_account"), "{said}");
+    assert!(after.contains("echo") && !after.contains("whisper") && !after.contains("delete_account"), "{said}");
+
+    // Nothing of it is read, so that it cannot be from now on: it ends, and the client opens another.
+    reload(r#""description": "no rules""#);
+    let client = open();
+    reload(hiding);
+    let ended = client.finish();
+    assert!(!ended.stdout.contains("second") && !ended.stderr.contains("read:"), "{ended:?}");
+    drop(go_on);
 }

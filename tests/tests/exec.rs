@@ -5,6 +5,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use policyd_tests::agent::{Outcome, Sdk, Step, binary};
+use policyd_tests::asking::Asking;
 use policyd_tests::daemon::audit;
 use policyd_tests::process::{Finished, Running};
 use policyd_tests::server::McpServer;
@@ -65,6 +66,22 @@ fn without_a_policy_it_observes_and_writes_a_starter() {
     let transcript = Sdk::Python2.run(prefix, &url, &[Step::call("echo", 1), Step::call("fail", 1)]);
     assert_eq!(transcript.calls("echo"), [Outcome::Ok("{}".to_owned())]);
     assert!(matches!(&transcript.calls("fail")[..], [Outcome::Failed(text)] if text.starts_with("Denied by policy")));
+}
+
+#[test]
+fn what_servers_ask_is_told_and_allowed_by_the_starter() {
+    let world = World::new();
+    let server = Asking::python(&world);
+    let starter = world.path("starter.json").to_string_lossy().into_owned();
+    let url = server.url();
+    let steps = [Step::Answer, Step::Call("sample", serde_json::json!({"prompt": "hi"}), 1)];
+    for option in ["--write-policy", "--policy"] {
+        let prefix = exec(&world, &["--server", &url, option, &starter]);
+        let transcript = Sdk::TypeScript.run(prefix, &url, &steps);
+        assert_eq!(transcript.calls("sample"), [Outcome::Ok("answered: sampled".to_owned())], "{transcript:#?}");
+        let told = "allow workbench.example:3002 (sampling/createMessage) (/methods/sampling~1createMessage)";
+        assert!(transcript.finished.stderr.contains(told), "{}", transcript.finished.stderr);
+    }
 }
 
 #[test]

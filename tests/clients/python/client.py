@@ -7,6 +7,10 @@ STEPS is a JSON list; each step prints one JSON line per result on standard outp
     {"list": true}                                       {"list": ["name", ...]}
     {"call": NAME, "arguments": {...}, "times": N}       {"call": NAME, "isError": false, "text": "..."}   N times
                                                          {"call": NAME, "error": {"code": C, "message": "..."}}
+    {"read": URI}                                        {"read": URI, ...} as for a call
+    {"prompt": NAME}                                     {"prompt": NAME, ...} as for a call
+    {"answer": true}                                     nothing; what servers ask is answered from the beginning, and told as
+                                                         {"asked": METHOD} (1.x only)
     {"wait": true}                                       {"wait": true}, then one line is read from standard input
 
 The first line is {"ready": PROTOCOL_VERSION}. When the session cannot be made or breaks, the last line is
@@ -25,8 +29,31 @@ def say(result):
     print(json.dumps(result), flush=True)
 
 
+def answers():
+    """Callbacks for what servers ask."""
+    from mcp import types
+
+    def answering(method, result):
+        async def answer(*_):
+            say({"asked": method})
+            return result
+
+        return answer
+
+    sampled = types.CreateMessageResult(
+        role="assistant", model="none", content=types.TextContent(type="text", text="sampled")
+    )
+    elicited = types.ElicitResult(action="accept", content={"name": "Joe"})
+    roots = types.ListRootsResult(roots=[types.Root(uri="file:///work")])
+    return {
+        "sampling_callback": answering("sampling/createMessage", sampled),
+        "elicitation_callback": answering("elicitation/create", elicited),
+        "list_roots_callback": answering("roots/list", roots),
+    }
+
+
 @asynccontextmanager
-async def connect(url):
+async def connect(url, asked):
     """A session and its protocol version, under either major version of the SDK."""
     try:
         from mcp import Client
@@ -34,7 +61,8 @@ async def connect(url):
         from mcp import ClientSession
         from mcp.client.streamable_http import streamable_http_client
 
-        async with streamable_http_client(url) as (read, write, _), ClientSession(read, write) as session:
+        callbacks = answers() if asked else {}
+        async with streamable_http_client(url) as (read, write, _), ClientSession(read, write, **callbacks) as session:
             hello = await session.initialize()
             yield session, hello.protocolVersion
     else:
@@ -42,21 +70,39 @@ async def connect(url):
             yield client, client.protocol_version
 
 
-async def call(session, name, arguments):
+def joined(blocks):
+    return "".join(getattr(block, "text", "") for block in blocks)
+
+
+async def attempt(what, request):
+    """The text of a result; what the SDK raises for a JSON-RPC error is one too."""
     try:
-        result = await session.call_tool(name, arguments)
+        return {**what, **await request}
     except Exception as error:
         detail = getattr(error, "error", None)
         if detail is None:
             raise
-        return {"call": name, "error": {"code": detail.code, "message": detail.message}}
+        return {**what, "error": {"code": detail.code, "message": detail.message}}
+
+
+async def call(session, name, arguments):
+    result = await session.call_tool(name, arguments)
     failed = result.is_error if hasattr(result, "is_error") else result.isError
-    text = "".join(getattr(block, "text", "") for block in result.content)
-    return {"call": name, "isError": bool(failed), "text": text}
+    return {"isError": bool(failed), "text": joined(result.content)}
+
+
+async def read(session, uri):
+    return {"isError": False, "text": joined((await session.read_resource(uri)).contents)}
+
+
+async def prompt(session, name):
+    messages = (await session.get_prompt(name)).messages
+    return {"isError": False, "text": joined(message.content for message in messages)}
 
 
 async def run(url, steps):
-    async with connect(url) as (session, version):
+    asked = any("answer" in step for step in steps)
+    async with connect(url, asked) as (session, version):
         say({"ready": str(version)})
         for step in steps:
             if "list" in step:
@@ -65,11 +111,16 @@ async def run(url, steps):
                 say({"list": [tool.name for tool in tools.tools]})
             elif "call" in step:
                 for _ in range(step.get("times", 1)):
-                    say(await call(session, step["call"], step.get("arguments", {})))
+                    calling = call(session, step["call"], step.get("arguments", {}))
+                    say(await attempt({"call": step["call"]}, calling))
+            elif "read" in step:
+                say(await attempt({"read": step["read"]}, read(session, step["read"])))
+            elif "prompt" in step:
+                say(await attempt({"prompt": step["prompt"]}, prompt(session, step["prompt"])))
             elif "wait" in step:
                 say({"wait": True})
                 await anyio.to_thread.run_sync(sys.stdin.readline)
-            else:
+            elif "answer" not in step:
                 raise ValueError(f"unknown step {step}")
 
 

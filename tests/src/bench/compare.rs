@@ -25,7 +25,7 @@ pub struct Compare {
     out: PathBuf,
     /// Rounds of every measurement.
     #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    pub(super) rounds: usize,
     /// Milliseconds of each round.
     #[arg(long, default_value_t = 3000)]
     millis: u64,
@@ -44,7 +44,7 @@ const POLICY: &str = r#"{"version": "1", "default": "deny", "tools": {"echo": {"
 /// Connections of the memory measurement.
 const IDLE: usize = 1000;
 
-struct Place {
+pub(super) struct Place {
     world: World,
     certificate: PathBuf,
     key: PathBuf,
@@ -63,11 +63,13 @@ impl Compare {
             eprintln!("bench: tools/call, {body} bytes, {} rounds of {} ms", self.rounds, self.millis);
             calls.push((body, self.calls(&place, body)));
         }
+        eprintln!("bench: counters that outlive the daemon");
+        let stored = self.stored(178);
         eprintln!("bench: throughput of a passed connection");
         let passed = self.passed(&place);
         eprintln!("bench: memory");
         let idle = place.memory();
-        let text = report::write(&calls, &passed, &idle, self.decision.as_deref());
+        let text = report::write(&calls, &stored, &passed, &idle, self.decision.as_deref());
         println!("{text}");
         fs::write(&self.out, text)?;
         Ok(())
@@ -127,14 +129,14 @@ impl Compare {
         rounds
     }
 
-    fn arguments(&self, work: &str, body: usize) -> Vec<String> {
+    pub(super) fn arguments(&self, work: &str, body: usize) -> Vec<String> {
         let (body, millis) = (body.to_string(), self.millis.to_string());
         [work, "--body", &body, "--millis", &millis].map(str::to_owned).to_vec()
     }
 }
 
 /// The numbers below `count` in random order (by the address-space layout's randomness, which is plenty for this).
-fn shuffled(count: usize) -> Vec<usize> {
+pub(super) fn shuffled(count: usize) -> Vec<usize> {
     use std::hash::{BuildHasher, RandomState};
     let state = RandomState::new();
     let mut order: Vec<usize> = (0..count).collect();
@@ -150,7 +152,7 @@ fn said(command: Command) -> Value {
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let world = World::new();
         let (certificate, key) = world.authority.pem_pair(&[WORKBENCH.host.name, hosts::SITE.name]);
         let certificate = world.file("server.pem", certificate);
@@ -159,7 +161,7 @@ impl Place {
     }
 
     /// The servers: the workbench over TLS, the site over TLS and plain.
-    fn upstreams(&self) -> Vec<Running> {
+    pub(super) fn upstreams(&self) -> Vec<Running> {
         let start = |address: String, tls: bool| {
             let mut command = self.world.beside();
             command.arg(binary("bench")).args(["upstream", &address]);
@@ -187,14 +189,19 @@ impl Place {
     }
 
     fn daemon(&self) -> Daemon<'_> {
-        let policy = self.world.file("policy.json", POLICY);
+        self.daemon_with(POLICY, &[])
+    }
+
+    /// A daemon under `policy`, with more arguments.
+    pub(super) fn daemon_with(&self, policy: &str, more: &[&str]) -> Daemon<'_> {
+        let policy = self.world.file("policy.json", policy);
         let config = Config::new().section("[limits]\nconnections_per_agent = 4096").system(
             &self.world,
             &WORKBENCH,
             &policy,
             &["office-agent"],
         );
-        Daemon::start(&self.world, &config)
+        Daemon::start_as(&self.world, &config, &[], more)
     }
 
     /// Debian's nginx as a TLS relay: kept-alive upstream connections, the upstream's certificate verified, no log.
@@ -232,7 +239,7 @@ impl Place {
     }
 
     /// Runs the load generator the way `way`.
-    fn load(&self, way: &str, daemon: &Daemon<'_>, arguments: &[String]) -> Value {
+    pub(super) fn load(&self, way: &str, daemon: &Daemon<'_>, arguments: &[String]) -> Value {
         let (work, arguments) = arguments.split_first().expect("a kind of work");
         let relayed = format!("{}:443", WORKBENCH.host.v4());
         let (command, address, roots) = match way {

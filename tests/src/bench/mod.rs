@@ -6,6 +6,7 @@ pub mod load;
 pub mod proc;
 pub mod relay;
 pub mod report;
+mod stored;
 pub mod upstream;
 
 /// Reads from `stream` into `buffer` until a whole HTTP/1.1 message with a `content-length` stands at its beginning;

@@ -1,0 +1,66 @@
+//! Real servers that ask their clients for something (sampling, elicitation, roots), without TLS at the workbench's host.
+
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::process::Running;
+use crate::systems::repository;
+use crate::wait;
+use crate::world::{World, hosts};
+
+/// A running server; killed when dropped.
+pub struct Asking {
+    _running: Running,
+    port: u16,
+    path: &'static str,
+}
+
+impl Asking {
+    /// npm `@modelcontextprotocol/server-everything` over Streamable HTTP.
+    pub fn everything(world: &World) -> Self {
+        Self::node(world, "streamableHttp", 3000, "/mcp")
+    }
+
+    /// The same over HTTP+SSE of 2024-11-05: its messages are posted to `/message`.
+    pub fn everything_sse(world: &World) -> Self {
+        Self::node(world, "sse", 3001, "/sse")
+    }
+
+    /// PyPI `mcp` 1.30.0 with `tests/servers/asks.py`.
+    pub fn python(world: &World) -> Self {
+        let python = cached("mcp-1.30.0/bin/python");
+        let mut command = world.beside();
+        command.arg(python).arg(repository().join("tests/servers/asks.py")).arg("3002");
+        Self::start(world, command, 3002, "/mcp")
+    }
+
+    fn node(world: &World, transport: &str, port: u16, path: &'static str) -> Self {
+        let mut command = world.beside();
+        command.args(["env", &format!("PORT={port}"), "node"]);
+        command.arg(cached("node/node_modules/@modelcontextprotocol/server-everything/dist/index.js")).arg(transport);
+        Self::start(world, command, port, path)
+    }
+
+    fn start(world: &World, command: Command, port: u16, path: &'static str) -> Self {
+        let mut running = Running::start(command);
+        wait::until("the server to listen", || {
+            assert!(!running.has_ended(), "the server ended: {:#?}", running.stderr());
+            let address = (hosts::WORKBENCH.v4(), port);
+            let connected = world.on_agents_side(move || TcpStream::connect(address).is_ok());
+            connected.join().expect("a thread that does not panic").then_some(())
+        });
+        Self { _running: running, port, path }
+    }
+
+    /// Its endpoint.
+    pub fn url(&self) -> String {
+        format!("http://{}:{}{}", hosts::WORKBENCH.name, self.port, self.path)
+    }
+}
+
+fn cached(path: &str) -> PathBuf {
+    let path = repository().join(".cache").join(path);
+    assert!(path.exists(), "{} is missing: run `cargo xtask setup`", path.display());
+    path
+}
