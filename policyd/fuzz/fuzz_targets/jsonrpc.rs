@@ -36,13 +36,20 @@ fuzz_target!(|data: &[u8]| {
     }
     let body = Bytes::copy_from_slice(data);
     match vet(&mut Parser::new(), &body) {
-        Ok(message) => assert_eq!(message.bytes(), body),
+        Ok(message) => {
+            assert_eq!(message.bytes(), body);
+            // What is trimmed and made small into a call is one.
+            let lenient =
+                |method: &str| method.trim_matches(|c: char| c.is_whitespace() || c.is_control()).to_lowercase();
+            let is_call = message.method().is_some_and(|method| lenient(method) == "tools/call");
+            assert_eq!(is_call, message.tool().is_some());
+        }
         Err(refused) => assert!(refused.at <= data.len()),
     }
     if let Ok(lists::Filtered::Edited { text, .. }) =
-        lists::filter(&mut parser, data, |name| name.len() % 2 == 0, |_| ())
+        lists::filter(&mut parser, data, |name| name.len() % 2 == 0, |_, _| ())
     {
-        let again = lists::filter(&mut parser, text.as_bytes(), |name| name.len() % 2 == 0, |_| ());
+        let again = lists::filter(&mut parser, text.as_bytes(), |name| name.len() % 2 == 0, |_, _| ());
         assert_eq!(again, Ok(lists::Filtered::Unchanged));
     }
 });
