@@ -17,7 +17,7 @@ pub struct Args {
     /// Milliseconds of each round
     #[arg(long, default_value_t = 3000)]
     millis: u64,
-    /// Leave out the decision alone (criterion)
+    /// Leave out the decision alone (criterion, and valgrind's count of instructions)
     #[arg(long)]
     no_decision: bool,
 }
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> Result<()> {
     shell::run(cargo(&["build", "--release", "--package", "policyd", "--bin", "policyd"]))?;
     // The load generator's own speed matters little; what matters is that it builds quickly and is optimized.
     shell::run(cargo(&["build", "--profile", "tools", "--package", "policyd-tests", "--bin", "bench"]))?;
-    let decision = if args.no_decision { None } else { Some(decision()?) };
+    let decision = if args.no_decision { None } else { Some(decision()? + "\n" + &instructions()?) };
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let mut bench = command(target.join("tools/bench"), &["compare"]);
     bench.env("POLICYD_BIN", target.join("release/policyd"));
@@ -63,6 +63,25 @@ fn decision() -> Result<String> {
         }
         let middle = after.trim().trim_matches(['[', ']']).split(' ').skip(2).take(2).collect::<Vec<_>>().join(" ");
         table += &format!("| {name} | {middle} |\n");
+    }
+    Ok(table)
+}
+
+/// The decision's instructions as a table: the same however busy the machine is. gungraun's output is the interface: the
+/// name of a case on a line of its own, then `Instructions: NOW|BEFORE`.
+fn instructions() -> Result<String> {
+    setup::valgrind()?;
+    println!("bench: the decision's instructions");
+    let text = quietly(cargo(&["bench", "--package", "policyd", "--bench", "instructions", "--", "--nosummary"]))
+        .context("the benchmark that counts instructions")?;
+    let mut table = String::from("| case | instructions |\n|---|---|\n");
+    let mut name = "";
+    for line in text.lines() {
+        if let Some(count) = line.trim().strip_prefix("Instructions:") {
+            table += &format!("| {name} | {} |\n", count.split('|').next().unwrap_or_default().trim());
+        } else if let Some((_, case)) = line.split_once("::decided ") {
+            name = case.split(':').next().unwrap_or_default();
+        }
     }
     Ok(table)
 }

@@ -37,6 +37,9 @@ const PYTHON: [&str; 2] = ["2.3.0", "1.30.0"];
 const TOOLS: [(&str, &str, &str); 3] =
     [("nextest", "cargo-nextest", "^0.9"), ("deny", "cargo-deny", "^0.20"), ("fuzz", "cargo-fuzz", "^0.13")];
 
+/// Runs the benchmark that counts instructions. It must be of the very version of the library `gungraun` in Cargo.lock.
+const RUNNER: (&str, &str) = ("gungraun-runner", "=0.20.0");
+
 /// Raise it when this file installs something else.
 const EDITION: u32 = 2;
 
@@ -85,6 +88,24 @@ fn on_path(program: &str) -> bool {
         .any(|folder| folder.join(program).is_file())
 }
 
+/// Installs what `cargo xtask bench` counts instructions with. No test needs it, so that no test waits for it.
+///
+/// # Errors
+/// When it is missing and cannot be installed.
+pub fn valgrind() -> Result<()> {
+    if !on_path("valgrind") {
+        install(&["valgrind"])?;
+    }
+    let (runner, version) = RUNNER;
+    if !quietly(command(runner, &["--version"]))
+        .is_ok_and(|said| said.trim().ends_with(version.trim_start_matches('=')))
+    {
+        say(&format!("cargo install {runner} (some minutes)"));
+        quietly(cargo(&["install", "--locked", "--quiet", "--force", runner, "--version", version]))?;
+    }
+    Ok(())
+}
+
 fn packages() -> Result<()> {
     let mut missing: Vec<&str> =
         PROGRAMS.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
@@ -96,9 +117,10 @@ fn packages() -> Result<()> {
     }
     missing.sort_unstable();
     missing.dedup();
-    if missing.is_empty() {
-        return Ok(());
-    }
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+fn install(missing: &[&str]) -> Result<()> {
     say(&format!("Debian packages: {}", missing.join(" ")));
     ensure!(
         on_path("apt-get"),
@@ -119,7 +141,7 @@ fn packages() -> Result<()> {
     }
     let result = apt(&["update", "-q"]).and_then(|_| {
         let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
-        arguments.extend(&missing);
+        arguments.extend(missing);
         apt(&arguments)
     });
     if ours {

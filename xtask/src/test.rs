@@ -141,8 +141,12 @@ fn fuzz() -> Result<Count> {
     let seconds = format!("-max_total_time={FUZZ_SECONDS}");
     let mut count = Count::default();
     for target in targets.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let run =
-            nightly(&["run", "--sanitizer", "none", target, "--", &seconds, "-verbosity=0", "-print_final_stats=0"]);
+        let mut run = nightly(&["run", "--sanitizer", "none", target]);
+        // What it finds goes to the first folder; what it starts from stands in the second one too.
+        let (corpus, seeds) = (folder.join("corpus").join(target), folder.join("seeds").join(target));
+        std::fs::create_dir_all(&corpus).with_context(|| format!("create {}", corpus.display()))?;
+        run.arg(&corpus).args(seeds.is_dir().then_some(&seeds));
+        run.args(["--", &seconds, "-verbosity=0", "-print_final_stats=0"]);
         match quietly(run) {
             Ok(_) => count.passed += 1,
             Err(error) => {
