@@ -313,7 +313,7 @@ fn shown(steps: &[Step]) -> String {
         Step::Key(key) if key.contains(['.', '[', ']', '"']) || key.is_empty() => {
             format!("{path}[{}]", Value::from(&**key))
         }
-        Step::Key(key) => format!("{path}.{key}"),
+        Step::Key(key) => format!("{path}.{}", &**key),
         Step::Index(index) => format!("{path}[{index}]"),
         Step::Each => format!("{path}[]"),
     })

@@ -38,9 +38,10 @@ impl Parser {
             return self.refuse_among_many(text);
         }
         for (index, &later) in few[..count].iter().enumerate().skip(1) {
-            let key = bytes(text, &nodes[later as usize]);
-            if few[..index].iter().any(|&k| bytes(text, &nodes[k as usize]) == key) {
-                return Err(duplicate(nodes[later as usize].start));
+            let node = &nodes[later as usize];
+            let same = |other: &Node| other.mark == node.mark && bytes(text, other) == bytes(text, node);
+            if few[..index].iter().any(|&k| same(&nodes[k as usize])) {
+                return Err(duplicate(node.start));
             }
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! unescaped when somebody asks. What is refused, and why, stands at [`Cause`]; RFC 8259 is the grammar.
 
 mod duplicates;
+mod mark;
 mod parse;
 mod string;
 #[cfg(test)]
@@ -11,6 +12,8 @@ mod string;
 mod tests;
 mod value;
 
+pub(crate) use mark::Mark;
+pub(crate) use value::Place;
 pub use value::{Entries, Items, Value};
 
 use super::Cause;
@@ -64,6 +67,8 @@ struct Node {
     kind: Kind,
     /// A string with escapes in it.
     escaped: bool,
+    /// Of a key without escapes.
+    mark: Mark,
 }
 
 const _: () = assert!(size_of::<Node>() == 16);

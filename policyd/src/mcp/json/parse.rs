@@ -1,7 +1,7 @@
 //! The pass itself: no recursion, so that no input can exhaust the stack.
 
 use super::super::Cause;
-use super::{Error, Kind, MAX_DEPTH, Mode, Node, Parser, string};
+use super::{Error, Kind, MAX_DEPTH, Mark, Mode, Node, Parser, string};
 
 /// Room that is kept from one text to the next: 256 KiB.
 const KEPT_NODES: usize = 16 * 1024;
@@ -100,7 +100,7 @@ impl Parser {
     #[inline]
     fn push(&mut self, kind: Kind, start: usize, end: usize, escaped: bool) {
         let next = self.nodes.len() as u32 + 1;
-        self.nodes.push(Node { start: start as u32, end: end as u32, next, kind, escaped });
+        self.nodes.push(Node { start: start as u32, end: end as u32, next, kind, escaped, mark: Mark::NONE });
     }
 
     fn enter(&mut self, kind: Kind, at: usize, mode: Mode) -> Step<()> {
@@ -142,6 +142,12 @@ impl Parser {
             return fail(Cause::NulInKey, at);
         }
         self.push(Kind::String, at, end, escaped);
+        if key
+            && !escaped
+            && let Some(node) = self.nodes.last_mut()
+        {
+            node.mark = Mark::of(&text.as_bytes()[at + 1..end - 1]);
+        }
         Ok(end)
     }
 

@@ -1,8 +1,9 @@
 //! Typed access to what was parsed.
 
 use std::borrow::Cow;
+use std::iter;
 
-use super::{Kind, Node, string};
+use super::{Kind, Mark, Node, string};
 
 /// A place in a parsed document. Cheap to copy; lives as long as the parser is not used for the next text.
 #[derive(Clone, Copy)]
@@ -11,6 +12,10 @@ pub struct Value<'a> {
     text: &'a str,
     at: u32,
 }
+
+/// Which of a document's values. A number, where a [`Value`] is five: what looks through a document keeps it in a register.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place(u32);
 
 impl std::fmt::Debug for Value<'_> {
     /// Shows what it is and where, never its text: arguments appear in no log.
@@ -30,8 +35,20 @@ impl<'a> Value<'a> {
     }
 
     #[inline]
-    fn sibling(self, at: u32) -> Value<'a> {
-        Value { at, ..self }
+    fn sibling(&self, at: u32) -> Value<'a> {
+        Value { nodes: self.nodes, text: self.text, at }
+    }
+
+    /// Where it stands in its document.
+    #[inline]
+    pub(crate) fn place(&self) -> Place {
+        Place(self.at)
+    }
+
+    /// What stands at a place of the same document.
+    #[inline]
+    pub(crate) fn at(&self, place: Place) -> Value<'a> {
+        self.sibling(place.0)
     }
 
     /// What it is.
@@ -67,10 +84,12 @@ impl<'a> Value<'a> {
         Some(if node.escaped { string::unescape(inside) } else { Cow::Borrowed(inside) })
     }
 
-    /// The byte behind a string's opening quote, as it arrived: perhaps the backslash of an escape, or the closing quote.
+    /// A string without escapes, as it arrived.
     #[inline]
-    pub(crate) fn first_byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.node().start as usize + 1).copied()
+    pub(crate) fn as_plain_str(&self) -> Option<&'a str> {
+        let node = self.node();
+        let plain = node.kind == Kind::String && !node.escaped;
+        plain.then(|| &self.text[node.start as usize + 1..node.end as usize - 1])
     }
 
     /// A number's digits as they arrived.
@@ -124,17 +143,53 @@ impl<'a> Value<'a> {
         Entries { rest: self.inside(Kind::Object) }
     }
 
+    /// The places of the members whose keys may be the one with this mark, or variants of it: key and value.
+    #[inline]
+    pub(crate) fn entries_like(&self, mark: Mark) -> impl Iterator<Item = (Place, Place)> {
+        let (mut at, end) = self.places(Kind::Object);
+        iter::from_fn(move || {
+            while at < end {
+                let key = at;
+                let value = &self.nodes[key as usize + 1];
+                // Most values have nothing in them. Where the next key stands is then known without waiting for this node.
+                at = if matches!(value.kind, Kind::Array | Kind::Object) { value.next } else { key + 2 };
+                if !self.nodes[key as usize].mark.apart(mark) {
+                    return Some((Place(key), Place(key + 1)));
+                }
+            }
+            None
+        })
+    }
+
+    /// The places of an array's elements. None of anything else.
+    #[inline]
+    pub(crate) fn item_places(&self) -> impl Iterator<Item = Place> {
+        let (mut at, end) = self.places(Kind::Array);
+        iter::from_fn(move || {
+            let item = at;
+            (item < end).then(|| {
+                at = self.nodes[item as usize].next;
+                Place(item)
+            })
+        })
+    }
+
+    /// The first inner node's place and the end of the inner nodes.
+    #[inline]
+    fn places(&self, kind: Kind) -> (u32, u32) {
+        (self.at + 1, if self.kind() == kind { self.node().next } else { self.at + 1 })
+    }
+
     /// The elements of an array in their order. None of anything else.
     #[inline]
     pub fn items(&self) -> Items<'a> {
         Items { rest: self.inside(Kind::Array) }
     }
 
-    /// The first inner node's place and the end of the inner nodes.
     #[inline]
     fn inside(&self, kind: Kind) -> (Value<'a>, u32) {
-        let end = if self.kind() == kind { self.node().next } else { self.at + 1 };
-        (self.sibling(self.at + 1), end)
+        let (first, end) = self.places(kind);
+        (self.sibling(first), end)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Paths: `args.amount`, `args.items[].price`, `args.targets[0]`, `args["a.b"]`; `grant.name`, `identity.user` …
 
 use std::borrow::Cow;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::path::Path as FilePath;
 
 use super::Facts;
 use crate::mcp::is_variant;
-use crate::mcp::json::{Kind, Value};
+use crate::mcp::json::{Kind, Mark, Place, Value};
 
 /// Where a condition looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +40,18 @@ enum Fact {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// `.name` or `["name"]`
-    Key(Box<str>),
+    Key(Key),
     /// `[0]`
     Index(usize),
     /// `[]`
     Each,
+}
+
+/// A key that is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    text: Box<str>,
+    mark: Mark,
 }
 
 /// What stands at a path.
@@ -76,6 +83,20 @@ pub(crate) const WORDS: [&str; 9] = [
     "identity.exe",
     "identity.pid",
 ];
+
+impl Deref for Key {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Key {
+        Key { text: text.into(), mark: Mark::of(text.as_bytes()) }
+    }
+}
 
 impl Path {
     /// Reads a path, or says what is wrong with it.
@@ -161,7 +182,12 @@ impl Path {
         let text = |text: Option<&'a str>| text.map_or(Found::Absent, |text| Found::Text(Cow::Borrowed(text)));
         let identity = facts.identity;
         let found = match self.root {
-            Root::Args => return walk(facts.args, &self.steps, each),
+            Root::Args => {
+                return match &facts.args {
+                    Some(args) => walk(args, args.place(), &self.steps, each),
+                    None => each(Found::Absent),
+                };
+            }
             Root::Grant => text(Some(facts.grant)),
             Root::Server => text(Some(facts.server)),
             Root::Tool => text(facts.tool),
@@ -191,7 +217,7 @@ fn bracket(text: &str) -> Result<(Step, &str), &'static str> {
         let mut strings = serde_json::Deserializer::from_str(text).into_iter::<String>();
         let Some(Ok(key)) = strings.next() else { return Err("has a name in brackets that is not a JSON string") };
         let rest = text.get(strings.byte_offset()..).and_then(|rest| rest.strip_prefix(']')).ok_or(lacks)?;
-        return Ok((Step::Key(key.into()), rest));
+        return Ok((Step::Key(key.as_str().into()), rest));
     }
     let (index, rest) = text.split_once(']').ok_or(lacks)?;
     if index.is_empty() || !index.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -201,80 +227,70 @@ fn bracket(text: &str) -> Result<(Step, &str), &'static str> {
     Ok((Step::Index(index), rest))
 }
 
+/// Walks on from `at` in the document of `any`.
 fn walk<'a>(
-    value: Option<Value<'a>>,
+    any: &Value<'a>,
+    mut at: Place,
     steps: &[Step],
     each: &mut impl FnMut(Found<'a>) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let Some(mut value) = value else { return each(Found::Absent) };
     let mut steps = steps.iter();
     while let Some(step) = steps.next() {
+        let value = any.at(at);
         let next = match (step, value.kind()) {
             // Null has nothing in it, whatever it stands for.
             (_, Kind::Null) => return each(Found::Absent),
-            (Step::Key(key), Kind::Object) => member(value, key),
-            (Step::Index(index), Kind::Array) => Member::from(value.items().nth(*index)),
+            (Step::Key(key), Kind::Object) => place_of(&value, &key.text, key.mark),
+            (Step::Index(index), Kind::Array) => value.item_places().nth(*index).map_or(Member::Absent, Member::Found),
             (Step::Each, Kind::Array) => {
-                return value.items().try_for_each(|item| walk(Some(item), steps.as_slice(), each));
+                return value.item_places().try_for_each(|item| walk(any, item, steps.as_slice(), each));
             }
             _ => return each(Found::Mismatch),
         };
-        value = match next {
-            Member::Found(value) => value,
+        at = match next {
+            Member::Found(place) => place,
             Member::Absent => return each(Found::Absent),
             Member::Unclear => return each(Found::Unclear),
         };
     }
-    each(Found::Json(value))
+    each(Found::Json(any.at(at)))
 }
 
 /// What an object has under a key.
-pub(super) enum Member<'a> {
-    Found(Value<'a>),
+pub(super) enum Member<T> {
+    Found(T),
     Absent,
     /// A reader that is not exact about keys might read another member.
     Unclear,
 }
 
-impl<'a> From<Option<Value<'a>>> for Member<'a> {
-    fn from(value: Option<Value<'a>>) -> Self {
-        value.map_or(Member::Absent, Member::Found)
+/// Looks a key up as every reader would, or says that readers differ.
+pub(super) fn member<'a>(object: Value<'a>, key: &str) -> Member<Value<'a>> {
+    match place_of(&object, key, Mark::of(key.as_bytes())) {
+        Member::Found(place) => Member::Found(object.at(place)),
+        Member::Absent => Member::Absent,
+        Member::Unclear => Member::Unclear,
     }
 }
 
-/// Looks a key up as every reader would, or says that readers differ.
-pub(super) fn member<'a>(object: Value<'a>, key: &str) -> Member<'a> {
+#[inline]
+fn place_of(object: &Value<'_>, key: &str, mark: Mark) -> Member<Place> {
     let mut found = Member::Absent;
-    let begins = key.bytes().next().filter(u8::is_ascii).map(small);
-    for (name, value) in object.entries() {
-        if let (Some(meant), Some(first)) = (begins, name.first_byte())
-            && begin_apart(first, meant)
-        {
+    for (name, value) in object.entries_like(mark) {
+        let name = object.at(name);
+        if name.as_plain_str() == Some(key) {
+            found = Member::Found(value);
             continue;
         }
         // Keys are strings.
         let Some(name) = name.as_str() else { return Member::Unclear };
-        if name == key {
+        if *name == *key {
             found = Member::Found(value);
         } else if is_variant(&name, key) {
             return Member::Unclear;
         }
     }
     found
-}
-
-/// Whether a key of the arguments, by the byte behind its quote, is neither the one that is meant, which begins with the
-/// ASCII letter `meant`, nor a variant of it: it begins with ASCII too, and with another letter. So most keys need no
-/// second look.
-#[inline]
-fn begin_apart(key: u8, meant: u8) -> bool {
-    small(key) != meant && key.is_ascii() && key != b'\\' && key != b'"'
-}
-
-/// A letter, small. Some other characters fall together by it, and are looked at.
-#[inline]
-fn small(byte: u8) -> u8 {
-    byte | 0x20
 }
 
 #[cfg(test)]
@@ -390,7 +406,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Looking at the first byte first changes nothing.
+        /// Looking at the marks first changes nothing.
         #[test]
         fn a_key_is_looked_up_as_by_reading_them_all(
             keys in proptest::collection::vec("[aAkK\u{212a}\u{17f}sS@`\"\\\\]{0,3}|stra(ß|ss)e", 0..6),
