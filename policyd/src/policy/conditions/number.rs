@@ -14,6 +14,62 @@ pub(in crate::policy) struct Number<T> {
     digits: T,
 }
 
+/// A number that others are compared with.
+#[derive(Clone, Debug)]
+pub(in crate::policy) struct Bound {
+    number: Number<Box<str>>,
+    /// The same, if it is an integer of up to 18 digits.
+    short: Option<i64>,
+}
+
+impl Bound {
+    /// How the number that `text` is compares with it. `None`: `text` is no number that can be compared.
+    #[inline]
+    pub fn compare(&self, text: &str) -> Option<Ordering> {
+        if let (Some(bound), Some(number)) = (self.short, short(text.as_bytes())) {
+            return Some(number.cmp(&bound));
+        }
+        Some(Number::parse(text)?.compare(&self.number))
+    }
+}
+
+impl From<Number<Box<str>>> for Bound {
+    fn from(number: Number<Box<str>>) -> Bound {
+        let digits = number.digits.as_ref();
+        let zeros = usize::try_from(number.magnitude).ok().and_then(|places| places.checked_sub(digits.len()));
+        let written = zeros.filter(|_| number.magnitude <= SHORT as i64).map(|zeros| {
+            let sign = if number.negative { "-" } else { "" };
+            format!("{sign}{digits}{}", "0".repeat(zeros))
+        });
+        let short = if digits.is_empty() { Some(0) } else { written.and_then(|text| short(text.as_bytes())) };
+        Bound { number, short }
+    }
+}
+
+/// Digits that fit into 64 bits, whatever they are.
+const SHORT: usize = 18;
+
+/// An integer that is written as one, of up to [`SHORT`] digits.
+#[inline]
+fn short(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || digits.len() > SHORT {
+        return None;
+    }
+    let mut value = 0;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(if negative { -value } else { value })
+}
+
 impl<'a> Number<&'a str> {
     /// Reads a number that follows the grammar of RFC 8259, section 6. `None` for another text, and where the exponent is
     /// beyond 64 bits.

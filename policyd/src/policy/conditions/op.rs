@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::constant::Constant;
 use super::host_in::Hosts;
-use super::number::Number;
+use super::number::{Bound, Number};
 use super::path::{Found, Member, member};
 use super::pattern::{Effort, Pattern};
 use super::strings::Strings;
@@ -18,7 +18,7 @@ pub(in crate::policy) enum Op {
     /// `eq`, `in`; negated: `neq`, `not_in`.
     In { set: Set, negated: bool },
     /// `lt`, `lte`, `gt`, `gte`
-    Compare { holds: fn(Ordering) -> bool, bound: Number<Box<str>> },
+    Compare { holds: fn(Ordering) -> bool, bound: Bound },
     /// `regex`: found anywhere in a string, unless the pattern is anchored.
     Regex(Pattern),
     /// `contains`: a part of a string, an element of an array, a key of an object.
@@ -111,7 +111,7 @@ impl Op {
     /// `None`: the wrong type.
     fn holds<'p>(&'p self, found: &Found<'_>, effort: &mut Effort<'p>) -> Option<bool> {
         match self {
-            Op::Compare { holds, bound } => number(found, |number| holds(number.compare(bound))),
+            Op::Compare { holds, bound } => compare(found, bound).map(holds),
             Op::Regex(pattern) => pattern.is_match(&text(found)?, effort),
             Op::StartsWith(prefix) => Some(text(found)?.starts_with(&**prefix)),
             Op::UnderPath(directories) => directories.hold(&text(found)?),
@@ -207,6 +207,14 @@ fn number<T>(found: &Found<'_>, then: impl FnOnce(Number<&str>) -> T) -> Option<
     match found {
         Found::Json(value) => value.as_number().and_then(Number::parse).map(then),
         Found::Number(number) => Number::parse(&number.to_string()).map(then),
+        _ => None,
+    }
+}
+
+fn compare(found: &Found<'_>, bound: &Bound) -> Option<Ordering> {
+    match found {
+        Found::Json(value) => bound.compare(value.as_number()?),
+        Found::Number(number) => bound.compare(&number.to_string()),
         _ => None,
     }
 }

@@ -183,7 +183,7 @@ impl Loader<'_> {
 
     fn compare(&mut self, node: &Node, holds: fn(Ordering) -> bool) -> Option<Op> {
         match self.constant(node)? {
-            Constant::Number(bound) => Some(Op::Compare { holds, bound }),
+            Constant::Number(bound) => Some(Op::Compare { holds, bound: bound.into() }),
             _ => self.reader.wrong(node, "this operator compares numbers: `value` must be one"),
         }
     }

@@ -6,6 +6,8 @@ use super::*;
 fn compare(a: &str, b: &str) -> Ordering {
     let number = |text| Number::parse(text).unwrap_or_else(|| panic!("{text}"));
     assert_eq!(number(b).compare(&number(a)), number(a).compare(&number(b)).reverse(), "{a} {b}");
+    let bound = Bound::from(number(b).to_owned());
+    assert_eq!(bound.compare(a), Some(number(a).compare(&number(b))), "{a} {b}");
     number(a).compare(&number(b).to_owned())
 }
 
