@@ -273,25 +273,25 @@ impl Call<'_> {
         trace: &mut impl Trace,
     ) -> Judgement {
         let mut wants: SmallVec<[Want<'_>; 4]> = SmallVec::new();
-        for limit in limits.clone() {
-            let key = CounterKey { scope: self.scope_key(limit.scope), name: &limit.counter, own: limit.own };
+        let mut uncountable = None;
+        // Each want is written where it stays: they are large.
+        wants.extend(limits.clone().map_while(|limit| {
             let amount = match trace.assumes(&limit.rule, || limit.amount.is_some()) {
                 None => self.amount(limit),
                 Some(refuses) => Some(Decimal::ZERO).filter(|_| !refuses),
             };
+            let counter = CounterKey { scope: self.scope_key(limit.scope), name: &limit.counter, own: limit.own };
             let Some(amount) = amount else {
-                trace.step(Step::Limit(LimitStep::uncountable(limit, key)));
-                let default = || format!("the amount that limits {} is missing or cannot be counted", self.subject());
-                return self.deny_by(&limit.rule, limit.on_deny.as_deref(), default);
+                uncountable = Some((limit, counter));
+                return None;
             };
-            wants.push(Want {
-                counter: key,
-                window: limit.window,
-                windows: &limit.windows,
-                max: limit.max,
-                amount,
-                used: Decimal::ZERO,
-            });
+            let Limit { window, max, .. } = *limit;
+            Some(Want { counter, window, windows: &limit.windows, max, amount, used: Decimal::ZERO })
+        }));
+        if let Some((limit, counter)) = uncountable {
+            trace.step(Step::Limit(LimitStep::uncountable(limit, counter)));
+            let default = || format!("the amount that limits {} is missing or cannot be counted", self.subject());
+            return self.deny_by(&limit.rule, limit.on_deny.as_deref(), default);
         }
         if wants.is_empty() {
             return Judgement::allow(rule);

@@ -92,6 +92,8 @@ pub(crate) struct History {
     /// The latest admission. Threads may ask with an earlier `now`; it counts as this one.
     latest: u64,
     last_ticket: u64,
+    /// How many decimal places the amounts have at most.
+    places: u32,
     /// The number of entries at which neighbours are merged next.
     merge_at: usize,
 }
@@ -125,8 +127,6 @@ pub struct Ticket {
 /// Why an amount does not fit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Exhausted {
-    /// What the window holds.
-    pub used: Decimal,
     /// When the amount fits if nothing else is admitted; `None`: never.
     pub retry_after: Option<Duration>,
 }
@@ -153,6 +153,7 @@ impl History {
         for (time, amount) in entries {
             history.latest = history.latest.max(time.0);
             history.last_ticket += 1;
+            history.places = history.places.max(amount.scale());
             let (ticket, time, amount) = (history.last_ticket, history.latest, Sum::of(amount));
             history.entries.push_back(Entry { ticket, time, amount });
         }
@@ -168,7 +169,7 @@ impl History {
 
     /// What has not been forgotten yet, oldest first; what has more digits than a decimal holds, rounded up.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (Time, Decimal)> {
-        self.entries.iter().map(|entry| (Time(entry.time), entry.amount.rounded_up()))
+        self.entries.iter().map(|entry| (Time(entry.time), entry.amount.rounded_up(self.places)))
     }
 
     /// The latest admission.
@@ -181,6 +182,7 @@ impl History {
         self.gone += self.entries.len() as u64;
         self.gone_ticket = self.last_ticket;
         self.entries.clear();
+        self.places = 0;
         for view in &mut self.views {
             (view.first, view.sum) = (self.gone, Sum::ZERO);
         }
@@ -196,16 +198,22 @@ impl History {
         }
     }
 
-    /// What `window` holds, if `amount` fits into it besides; rounded up where a decimal cannot hold it.
-    pub fn fits(&mut self, window: Window, max: Decimal, amount: Decimal, now: Now) -> Result<Decimal, Exhausted> {
+    /// Whether `amount` fits into `window` besides what it holds.
+    pub fn fits(&mut self, window: Window, max: Decimal, amount: Decimal, now: Now) -> Result<(), Exhausted> {
         let now = self.clamped(now);
         let view = self.view(window, now);
         let (max, amount) = (Sum::of(max), Sum::of(amount));
         if view.sum.plus(amount) <= max {
-            return Ok(view.sum.rounded_up());
+            return Ok(());
         }
         let view = *view;
-        Err(Exhausted { used: view.sum.rounded_up(), retry_after: self.room(view, max, amount, now) })
+        Err(Exhausted { retry_after: self.room(view, max, amount, now) })
+    }
+
+    /// What `window` held when it was last asked about, and what was admitted since; rounded up where a decimal cannot hold it.
+    pub fn used(&self, window: Window) -> Decimal {
+        let view = self.views.iter().find(|view| view.window == window);
+        view.map_or(Decimal::ZERO, |view| view.sum.rounded_up(self.places))
     }
 
     /// Admits `amount`, which must have [fitted](Self::fits) into every window that limits it.
@@ -217,6 +225,7 @@ impl History {
         let sum = Sum::of(amount);
         self.latest = now.time.0;
         self.last_ticket += 1;
+        self.places = self.places.max(amount.scale());
         self.entries.push_back(Entry { ticket: self.last_ticket, time: now.time.0, amount: sum });
         let (entries, gone) = (&self.entries, self.gone);
         for view in &mut self.views {

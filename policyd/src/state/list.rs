@@ -151,10 +151,9 @@ impl Counter {
         let history = &mut tally.history;
         let windows: Vec<Window> = history.windows().collect();
         let used = windows.into_iter().map(|window| {
-            let used = match history.fits(window, Decimal::MAX, Decimal::ZERO, now) {
-                Ok(used) => used,
-                Err(exhausted) => exhausted.used,
-            };
+            // Asked, it leaves out what has expired.
+            let _ = history.fits(window, Decimal::MAX, Decimal::ZERO, now);
+            let used = history.used(window);
             Used {
                 seconds: window.length() as f64 / 1e9,
                 calendar: matches!(window, Window::Calendar(_)),

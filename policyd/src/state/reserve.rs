@@ -4,12 +4,12 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use rust_decimal::Decimal;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::counter::{Counter, Tally};
 use super::memory::{Memory, Place};
 use super::store::{Book, Owed, Store};
-use crate::policy::{CounterKey, Counters, Now, Refused, Reservation, ScopeKey, Want};
+use crate::policy::{CounterKey, Counters, Now, Refused, Reservation, ScopeKey, Ticket, Want};
 
 /// A counter counts at most this part of a limit as used that no call has used yet: what a crash can take from the caller.
 /// So many transactions, at most, take up a whole limit.
@@ -25,8 +25,10 @@ impl Counters for Memory {
         for want in wants.iter() {
             let CounterKey { scope, .. } = want.counter;
             // Most limits of a call have one scope.
-            let place =
-                known.filter(|(other, _)| *other == scope).map_or_else(|| self.place(&scope), |(_, place)| place);
+            let place = match known {
+                Some((other, place)) if other == scope => place,
+                _ => self.place(&scope),
+            };
             known = Some((scope, place));
             handles.push(self.counter(place, &want.counter, now.time)?);
         }
@@ -41,14 +43,26 @@ impl Counters for Memory {
                 done => done,
             },
         };
-        done.map_err(|stop| match stop {
+        let tickets = done.map_err(|stop| match stop {
             Stop::Refused(refused) => refused,
             Stop::Uncovered => Refused::Unavailable,
-        })
+        })?;
+        let mut held = Reservation::default();
+        for (handle, ticket) in handles.into_iter().zip(tickets) {
+            if let Some(ticket) = ticket {
+                // The handle keeps the counter from being dropped.
+                held.hold(handle, ticket);
+            }
+        }
+        Ok(held)
     }
 }
 
+/// The counters of the wants.
 type Handles = SmallVec<[Arc<Counter>; 4]>;
+
+/// What was admitted; one ticket for several wants on one counter.
+type Tickets = SmallVec<[Option<Ticket>; 4]>;
 
 /// What sees to it that a crash loses no admission.
 enum Cover<'a, 'b> {
@@ -71,62 +85,69 @@ enum Stop {
 struct Locked<'a> {
     counter: &'a Arc<Counter>,
     tally: MutexGuard<'a, Tally>,
-    /// What the call adds.
-    amount: Decimal,
+    /// The want that says what the call adds.
+    by: usize,
 }
 
-fn admit(wants: &mut [Want<'_>], handles: &Handles, now: Now, cover: Cover<'_, '_>) -> Result<Reservation, Stop> {
+/// The counters of a call, in the order of their numbers.
+type AllLocked<'a> = SmallVec<[Locked<'a>; 4]>;
+
+fn admit(wants: &mut [Want<'_>], handles: &Handles, now: Now, cover: Cover<'_, '_>) -> Result<Tickets, Stop> {
     let mut locked = lock(wants, handles)?;
     let mut refused: Option<(usize, Option<Duration>)> = None;
-    for (index, (want, handle)) in wants.iter_mut().zip(handles).enumerate() {
-        let Some(locked) = locked.iter_mut().find(|locked| locked.counter.number == handle.number) else {
-            return Err(Stop::Refused(Refused::Unavailable));
-        };
-        locked.tally.history.watch(want.windows);
-        match locked.tally.history.fits(want.window, want.max, want.amount, now) {
-            Ok(used) => want.used = used,
-            Err(exhausted) => {
-                want.used = exhausted.used;
-                refused = Some(match refused {
-                    // All must have room, and one that never will settles it.
-                    Some((first, wait)) => (first, wait.zip(exhausted.retry_after).map(|(a, b)| a.max(b))),
-                    None => (index, exhausted.retry_after),
-                });
-            }
+    for (index, (want, handle)) in wants.iter().zip(handles).enumerate() {
+        let tally = tally_of(&mut locked, handle)?;
+        tally.history.watch(want.windows);
+        if let Err(exhausted) = tally.history.fits(want.window, want.max, want.amount, now) {
+            refused = Some(match refused {
+                // All must have room, and one that never will settles it.
+                Some((first, wait)) => (first, wait.zip(exhausted.retry_after).map(|(a, b)| a.max(b))),
+                None => (index, exhausted.retry_after),
+            });
         }
     }
-    if let Some((index, retry_after)) = refused {
-        return Err(Stop::Refused(Refused::Exhausted(index, retry_after)));
+    if refused.is_none() {
+        covered(&mut locked, wants, handles, now, cover)?;
     }
-    covered(&mut locked, wants, handles, now, cover)?;
-    let mut held = Reservation::default();
-    for mut locked in locked {
-        let ticket = locked.tally.admit(locked.amount, now);
-        // The handle keeps the counter from being dropped.
-        held.hold(Arc::clone(locked.counter) as _, ticket);
+    let mut tickets: Tickets = smallvec![None; wants.len()];
+    if refused.is_none() {
+        for Locked { tally, by, .. } in &mut locked {
+            tickets[*by] = Some(tally.admit(wants[*by].amount, now));
+        }
     }
-    for want in wants {
-        want.used = want.used.saturating_add(want.amount);
+    for (want, handle) in wants.iter_mut().zip(handles) {
+        want.used = tally_of(&mut locked, handle)?.history.used(want.window);
     }
-    Ok(held)
+    match refused {
+        Some((index, retry_after)) => Err(Stop::Refused(Refused::Exhausted(index, retry_after))),
+        None => Ok(tickets),
+    }
+}
+
+fn tally_of<'l>(locked: &'l mut AllLocked<'_>, handle: &Arc<Counter>) -> Result<&'l mut Tally, Stop> {
+    let found = locked.iter_mut().find(|locked| locked.counter.number == handle.number);
+    found.map(|locked| &mut *locked.tally).ok_or(Stop::Refused(Refused::Unavailable))
 }
 
 /// Locks each counter once, in the order of their numbers.
-fn lock<'a>(wants: &[Want<'_>], handles: &'a Handles) -> Result<SmallVec<[Locked<'a>; 4]>, Stop> {
-    let mut distinct: SmallVec<[(&Arc<Counter>, Decimal); 4]> = SmallVec::new();
-    distinct.extend(handles.iter().zip(wants).map(|(counter, want)| (counter, want.amount)));
-    distinct.sort_unstable_by_key(|(counter, _)| counter.number);
-    distinct.dedup_by(|(other, more), (counter, amount)| {
-        let same = other.number == counter.number;
-        if same {
-            *amount = (*amount).max(*more);
+fn lock<'a>(wants: &[Want<'_>], handles: &'a Handles) -> Result<AllLocked<'a>, Stop> {
+    let mut order: SmallVec<[usize; 4]> = (0..handles.len()).collect();
+    // They mostly are: counters are numbered as calls first name them.
+    if !handles.is_sorted_by_key(|counter| counter.number) {
+        order.sort_unstable_by_key(|&index| handles[index].number);
+    }
+    let mut locked: AllLocked<'a> = SmallVec::new();
+    for by in order {
+        let counter = &handles[by];
+        match locked.last_mut().filter(|last| last.counter.number == counter.number) {
+            // One admission for all of them.
+            Some(last) if wants[by].amount > wants[last.by].amount => last.by = by,
+            Some(_) => {}
+            None => {
+                let tally = counter.tally.lock().map_err(|_| Stop::Refused(Refused::Unavailable))?;
+                locked.push(Locked { counter, tally, by });
+            }
         }
-        same
-    });
-    let mut locked = SmallVec::new();
-    for (counter, amount) in distinct {
-        let tally = counter.tally.lock().map_err(|_| Stop::Refused(Refused::Unavailable))?;
-        locked.push(Locked { counter, tally, amount });
     }
     Ok(locked)
 }
@@ -144,20 +165,21 @@ fn covered(
         Cover::Given(store) => store.generation(),
         Cover::Get(book) => book.generation(),
     };
-    let uncovered = |locked: &Locked<'_>| !locked.tally.covers(locked.amount, generation);
+    let uncovered = |locked: &Locked<'_>| !locked.tally.covers(wants[locked.by].amount, generation);
     if !locked.iter().any(uncovered) {
         return Ok(());
     }
     let Cover::Get(book) = cover else { return Err(Stop::Uncovered) };
     let mut owed: SmallVec<[Owed<'_>; 4]> = SmallVec::new();
     for locked in locked.iter_mut().filter(|locked| uncovered(locked)) {
+        let (amount, history) = (wants[locked.by].amount, &locked.tally.history);
         let limits = wants.iter().zip(handles).filter(|(_, handle)| handle.number == locked.counter.number);
         // The least that one of its limits allows, and how much room all of them have.
         let (max, room) = limits.fold((Decimal::MAX, Decimal::MAX), |(max, room), (want, _)| {
-            (max.min(want.max), room.min(want.max.saturating_sub(want.used)))
+            (max.min(want.max), room.min(want.max.saturating_sub(history.used(want.window))))
         });
-        let size = block_size(locked.amount, max, room);
-        owed.push(Owed { counter: locked.counter, tally: &mut locked.tally, amount: locked.amount, size });
+        let size = block_size(amount, max, room);
+        owed.push(Owed { counter: locked.counter, tally: &mut locked.tally, amount, size });
     }
     book.settle(&mut owed, now).map_err(Stop::Refused)
 }

@@ -26,17 +26,16 @@ fn a_day_ends_at_midnight() {
     let up = 1000 * HOUR;
     let mut ask = |before_midnight: i64| {
         let shift = |clock: u64| clock.saturating_add_signed(-before_midnight);
-        ask(&mut history, day, 2, clocks(shift(up), shift(MIDNIGHT)))
+        let asked = ask(&mut history, day, 2, clocks(shift(up), shift(MIDNIGHT)));
+        asked.map_err(|exhausted| (history.used(day), exhausted.retry_after))
     };
     assert!(ask(HOUR as i64).is_ok());
     assert!(ask(1).is_ok(), "23:59:59.999999999");
-    let exhausted = ask(1).unwrap_err();
-    assert_eq!((exhausted.used, exhausted.retry_after), (decimal(2), Some(Duration::from_nanos(1))));
+    assert_eq!(ask(1).unwrap_err(), (decimal(2), Some(Duration::from_nanos(1))));
     assert!(ask(0).is_ok(), "00:00");
     assert!(ask(-1).is_ok());
-    let exhausted = ask(-(HOUR as i64)).unwrap_err();
-    assert_eq!((exhausted.used, exhausted.retry_after), (decimal(2), Some(Duration::from_nanos(23 * HOUR))));
-    assert_eq!(ask(-(DAY as i64 - 1)).unwrap_err().retry_after, Some(Duration::from_nanos(1)));
+    assert_eq!(ask(-(HOUR as i64)).unwrap_err(), (decimal(2), Some(Duration::from_nanos(23 * HOUR))));
+    assert_eq!(ask(-(DAY as i64 - 1)).unwrap_err().1, Some(Duration::from_nanos(1)));
     assert!(ask(-(DAY as i64)).is_ok());
 }
 
@@ -60,8 +59,8 @@ fn both_alignments_share_one_history() {
     }
     // It is 01:15; 15 calls came since 01:00.
     let now = clocks(30 * MINUTE, MIDNIGHT + 75 * MINUTE);
-    assert_eq!(history.fits(rolling, decimal(100), decimal(1), now), Ok(decimal(30)));
-    assert_eq!(history.fits(calendar, decimal(100), decimal(1), now), Ok(decimal(15)));
+    assert_eq!(used(&mut history, rolling, 100, now), Ok(decimal(30)));
+    assert_eq!(used(&mut history, calendar, 100, now), Ok(decimal(15)));
     let exhausted = history.fits(rolling, decimal(30), decimal(1), now).unwrap_err();
     assert_eq!(exhausted.retry_after, Some(Duration::from_nanos(30 * MINUTE)));
     let exhausted = history.fits(calendar, decimal(15), decimal(1), now).unwrap_err();
@@ -110,7 +109,7 @@ fn merging_over_the_end_of_a_period_counts_for_the_new_one() {
     for step in 0..8640 {
         let now = clocks(HOUR + step * 20 * SECOND, MIDNIGHT - DAY + step * 20 * SECOND);
         let today = if step < 4320 { step } else { step - 4320 };
-        let used = history.fits(day, decimal(100_000), decimal(1), now).expect("it fits");
+        let used = used(&mut history, day, 100_000, now).expect("it fits");
         assert!(used >= decimal(today), "{used} of {today}");
         assert!(used <= decimal(today + 4320 / 16), "{used} of {today}: merging takes too much");
         history.admit(decimal(1), now);
@@ -165,7 +164,7 @@ fn play(
     steps: &[Step],
     limits: &[(Window, u64)],
     utc: u64,
-    check: impl Fn(Window, u64, u64, Now, u64, &Result<Decimal, Exhausted>) -> Result<(), TestCaseError>,
+    check: impl Fn(Window, u64, u64, Now, u64, (Decimal, &Result<(), Exhausted>)) -> Result<(), TestCaseError>,
 ) -> Result<Vec<Admitted>, TestCaseError> {
     let (mut history, mut now) = (History::default(), clocks(10_000, utc));
     let mut admitted: Vec<Admitted> = Vec::new();
@@ -178,7 +177,14 @@ fn play(
                 let mut fits = true;
                 for &(window, max) in limits {
                     let answer = history.fits(window, decimal(max), decimal(*amount), now);
-                    check(window, max, *amount, now, by_the_book(&admitted, window, now), &answer)?;
+                    check(
+                        window,
+                        max,
+                        *amount,
+                        now,
+                        by_the_book(&admitted, window, now),
+                        (history.used(window), &answer),
+                    )?;
                     fits &= answer.is_ok();
                 }
                 if fits {
@@ -211,13 +217,10 @@ proptest! {
     /// Clocks that run alike: what is used and when to come again, exactly.
     #[test]
     fn agrees_with_the_calendar(steps in steps(false), limits in limits(), utc in 10_000..20_000u64) {
-        play(&steps, &limits, utc, |window, max, amount, now, used, answer| {
+        play(&steps, &limits, utc, |window, max, amount, now, used, (told, answer)| {
+            prop_assert_eq!(told, decimal(used));
             prop_assert_eq!(answer.is_ok(), used + amount <= max);
-            let Err(exhausted) = answer else {
-                prop_assert_eq!(answer, &Ok(decimal(used)));
-                return Ok(());
-            };
-            prop_assert_eq!(exhausted.used, decimal(used));
+            let Err(exhausted) = answer else { return Ok(()) };
             prop_assert_eq!(exhausted.retry_after.is_some(), amount <= max);
             if let (Window::Calendar(length), Some(wait)) = (window, exhausted.retry_after) {
                 prop_assert_eq!(wait, Duration::from_nanos(length - now.utc % length));
@@ -229,11 +232,7 @@ proptest! {
     /// Whatever the wall clock does: never more than `max` in one period, as the clock told it.
     #[test]
     fn no_period_holds_more_than_max(steps in steps(true), limits in limits(), utc in 10_000..20_000u64) {
-        let admitted = play(&steps, &limits, utc, |_, _, _, _, used, answer| {
-            let told = match answer {
-                Ok(told) => *told,
-                Err(exhausted) => exhausted.used,
-            };
+        let admitted = play(&steps, &limits, utc, |_, _, _, _, used, (told, _)| {
             prop_assert!(told >= decimal(used), "{} told, {} used", told, used);
             Ok(())
         })?;
