@@ -8,9 +8,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use aho_corasick::Anchored;
-use aho_corasick::automaton::{Automaton as _, StateID};
+use aho_corasick::automaton::{Automaton, StateID};
+use aho_corasick::dfa::DFA;
 use aho_corasick::nfa::contiguous::NFA;
+use aho_corasick::{Anchored, StartKind};
 use smallvec::{SmallVec, smallvec};
 
 use super::pattern::{Part, Pattern};
@@ -25,17 +26,26 @@ const END: u8 = 0xfe;
 /// patterns are tried one by one.
 const LARGEST: usize = 1 << 25;
 
+/// Up to so many bytes the automaton is a table with a row for each state, which is the fastest.
+const TABLE: usize = 4 << 20;
+
 /// Finds patterns in a list that is sorted by precedence.
 #[derive(Debug)]
 pub(super) struct Finder {
     /// The automaton and the state that it begins in.
-    automaton: Option<(NFA, StateID)>,
+    automaton: Option<(Machine, StateID)>,
     /// By key: the patterns, the first one first. The keys that must not be asked twice stand first.
     keys: Box<[Box<[Candidate]>]>,
     /// How many keys can be seen several times in a name, and have patterns that may not match all the same.
     repeatable: usize,
     /// The patterns without a key that may be first: the one that is nothing but `*`, or all where there is no automaton.
     keyless: Box<[usize]>,
+}
+
+#[derive(Debug)]
+enum Machine {
+    Table(DFA),
+    Compact(NFA),
 }
 
 /// A pattern whose key was seen.
@@ -99,10 +109,24 @@ impl Finder {
     /// The first pattern that matches `name`; `matches` says whether the one at an index does.
     pub fn first(&self, name: &str, matches: impl Fn(usize) -> bool) -> Option<usize> {
         let best = self.keyless.iter().copied().find(|&index| matches(index));
-        let Some((automaton, start)) = &self.automaton else { return best };
+        match &self.automaton {
+            None => best,
+            Some((Machine::Table(table), start)) => self.scan(table, *start, name, best, matches),
+            Some((Machine::Compact(compact), start)) => self.scan(compact, *start, name, best, matches),
+        }
+    }
+
+    fn scan(
+        &self,
+        automaton: &impl Automaton,
+        start: StateID,
+        name: &str,
+        best: Option<usize>,
+        matches: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let mut best = best.unwrap_or(usize::MAX);
         let mut asked: SmallVec<[u64; 16]> = smallvec![0; self.repeatable.div_ceil(64)];
-        let mut state = *start;
+        let mut state = start;
         for byte in [BEGIN].into_iter().chain(name.bytes()).chain([END]) {
             state = automaton.next_state(Anchored::No, state, byte);
             if !automaton.is_match(state) {
@@ -126,7 +150,7 @@ impl Finder {
 }
 
 /// The automaton for some keys, if there are any; `None` if it may become too large.
-fn automaton(keys: &[Vec<u8>], largest: usize) -> Option<Option<(NFA, StateID)>> {
+fn automaton(keys: &[Vec<u8>], largest: usize) -> Option<Option<(Machine, StateID)>> {
     if keys.is_empty() {
         return Some(None);
     }
@@ -138,9 +162,15 @@ fn automaton(keys: &[Vec<u8>], largest: usize) -> Option<Option<(NFA, StateID)>>
     if total.saturating_mul(lengths.len()) > largest {
         return None;
     }
-    let automaton = NFA::builder().prefilter(false).build(keys).ok()?;
-    let start = automaton.start_state(Anchored::No).ok()?;
-    Some(Some((automaton, start)))
+    // A row of a table may take a kilobyte. With too many rows nothing is built only to be thrown away.
+    let table = || DFA::builder().prefilter(false).start_kind(StartKind::Unanchored).build(keys).ok();
+    if let Some(table) = (total <= TABLE / 64).then(table).flatten().filter(|table| table.memory_usage() <= TABLE) {
+        let start = table.start_state(Anchored::No).ok()?;
+        return Some(Some((Machine::Table(table), start)));
+    }
+    let compact = NFA::builder().prefilter(false).build(keys).ok()?;
+    let start = compact.start_state(Anchored::No).ok()?;
+    Some(Some((Machine::Compact(compact), start)))
 }
 
 /// Adds a number to a set of bits; `false` if it was there.

@@ -12,11 +12,13 @@ use std::collections::HashMap;
 use finder::Finder;
 pub(crate) use pattern::Pattern;
 pub(super) use pattern::ties;
+use rustc_hash::FxHashMap;
 
 /// Values by exact name and by pattern.
 #[derive(Debug)]
 pub(super) struct Names<T> {
-    exact: HashMap<Box<str>, T>,
+    /// With a fast hash: only the policy puts names in.
+    exact: FxHashMap<Box<str>, T>,
     /// The longest literal part first.
     patterns: Vec<(Pattern, T)>,
     finder: Finder,
@@ -27,7 +29,7 @@ impl<T> Names<T> {
     pub fn new(exact: HashMap<Box<str>, T>, mut patterns: Vec<(Pattern, T)>) -> Names<T> {
         patterns.sort_by_key(|(pattern, _)| Reverse(pattern.literal()));
         let finder = Finder::new(&patterns.iter().map(|(pattern, _)| pattern).collect::<Vec<_>>());
-        Names { exact, patterns, finder }
+        Names { exact: exact.into_iter().collect(), patterns, finder }
     }
 
     /// What applies to `name`, if anything does.
