@@ -198,3 +198,44 @@ fn the_log_is_synced_when_it_was_written_and_missed_when_it_is_gone() {
     drop(life);
     assert_eq!(place.start().used("x", HOUR), 5);
 }
+
+#[test]
+fn while_the_store_is_locked_calls_that_need_it_are_denied() {
+    let place = Place::new();
+    let mut life = place.start();
+    drop(life.call([limit("large", HOUR, 1000, 1), limit("small", HOUR, 10, 1)]).unwrap());
+    let other = Connection::open(place.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(life.call([limit("small", HOUR, 10, 1)]).unwrap_err(), Refused::Unavailable);
+    assert_eq!(life.used("large", HOUR), 1, "a refused call uses nothing");
+    assert!(life.call([limit("large", HOUR, 1000, 1)]).is_ok(), "this is counted already");
+    life.work.look();
+    let (state, detail) = life.state();
+    assert_eq!(state, State::Failed);
+    assert!(detail.contains("locked") && detail.contains("state.db"), "{detail}");
+    assert_eq!(life.call([limit("small", HOUR, 10, 1)]).unwrap_err(), Refused::Unavailable);
+    other.execute_batch("ROLLBACK").unwrap();
+    life.work.look();
+    assert_eq!(life.state().0, State::Good);
+    assert!(life.call([limit("small", HOUR, 10, 1)]).is_ok());
+    drop(life);
+    let life = place.start();
+    assert_eq!((life.used("small", HOUR), life.used("large", HOUR)), (2, 2));
+}
+
+#[test]
+fn a_store_that_is_locked_at_start_is_loaded_later() {
+    let place = Place::new();
+    let life = place.start();
+    drop(life.call([limit("x", HOUR, 1, 1)]).unwrap());
+    drop(life);
+    let other = Connection::open(place.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut life = place.start();
+    assert_eq!(life.call([limit("x", HOUR, 1, 1)]).unwrap_err(), Refused::Unavailable);
+    assert_eq!(life.state().0, State::Failed);
+    other.execute_batch("ROLLBACK").unwrap();
+    life.work.look();
+    assert!(matches!(life.call([limit("x", HOUR, 1, 1)]), Err(Refused::Exhausted(..))));
+    assert_eq!(life.state().0, State::Good);
+}
