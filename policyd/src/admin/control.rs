@@ -6,25 +6,27 @@
 //! same, another record says so (`counters.reset-failed`).
 
 use std::convert::Infallible;
-use std::fs::{self, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::unistd::{Gid, Group, chown};
 use tokio::net::unix::UCred;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-use super::{Error, PATIENCE, converse, respond};
+use super::{Error, accept_all, converse, respond};
 use crate::audit::{self, Log};
 use crate::policy::Refused;
 use crate::state::{Clock, Memory, Selector};
@@ -62,7 +64,7 @@ impl Control {
     ///
     /// [`Error::Socket`] and [`Error::Start`].
     pub fn start(path: &Path, controlled: Controlled) -> Result<Control, Error> {
-        let listener = bind(path).map_err(|cause| Error::Socket { path: path.to_owned(), cause })?;
+        let listener = listen(path).map_err(|cause| Error::Socket { path: path.to_owned(), cause })?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
         let listener = {
             let _entered = runtime.enter();
@@ -89,56 +91,52 @@ impl Drop for Control {
     }
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn listen(path: &Path) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(io::Error::other("something else lies there")),
         Ok(_) if UnixStream::connect(path).is_ok() => return Err(io::Error::other("another daemon answers there")),
         Ok(_) => fs::remove_file(path)?,
         Err(_) => {
             if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
-                fs::create_dir(folder)?;
+                DirBuilder::new().mode(0o755).create(folder)?;
                 fs::set_permissions(folder, Permissions::from_mode(0o755))?;
             }
         }
     }
-    let listener = UnixListener::bind(path)?;
-    let group = Group::from_name(GROUP).ok().flatten().map_or(Gid::from_raw(0), |group| group.gid);
-    // Where this is not permitted the socket is the daemon's own user's.
-    let _ = chown(path, None, Some(group));
-    fs::set_permissions(path, Permissions::from_mode(0o660))?;
+    let socket = bind(path)?;
+    socket::listen(&socket, Backlog::MAXCONN)?;
+    let listener = UnixListener::from(socket);
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-async fn serve(listener: tokio::net::UnixListener, controlled: Controlled, mut stopped: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopped.changed() => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // As with the other endpoints: without a pause this would spin.
-                tracing::warn!(%error, "control connection not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (Ok(permit), Ok(who)) = (Arc::clone(&room).try_acquire_owned(), stream.peer_cred()) else { continue };
+/// A socket that has its owner and mode, and at which nobody can connect yet: what the umask leaves it with while it has
+/// not gives nobody anything.
+fn bind(path: &Path) -> io::Result<OwnedFd> {
+    let socket = socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let group = Group::from_name(GROUP).ok().flatten().map_or(Gid::from_raw(0), |group| group.gid);
+    // Where this is not permitted the socket is the daemon's own user's.
+    let _ = chown(path, None, Some(group));
+    fs::set_permissions(path, Permissions::from_mode(0o660))?;
+    Ok(socket)
+}
+
+async fn serve(listener: tokio::net::UnixListener, controlled: Controlled, stopped: watch::Receiver<bool>) {
+    let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+    accept_all("control", CONNECTIONS, accept, stopped, |stream| {
         let controlled = controlled.clone();
-        tokio::spawn(async move {
+        async move {
+            // Who cannot be told is not answered.
+            let Ok(who) = stream.peer_cred() else { return };
             let service = service_fn(|request| {
                 let controlled = &controlled;
                 async move { Ok::<_, Infallible>(answer(request, who, controlled).await) }
             });
             converse(stream, service).await;
-            drop(permit);
-        });
-    }
-    drop(listener);
-    let _ = tokio::time::timeout(PATIENCE, room.acquire_many(CONNECTIONS as u32)).await;
+        }
+    })
+    .await;
 }
 
 /// Why something was not done.
@@ -333,6 +331,17 @@ mod tests {
         let records = records.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let told: Vec<_> = records.map(|record| (record["action"].clone(), record["counters"].clone())).collect();
         assert_eq!(told, [("counters.reset".into(), 1.into()), ("counters.reset-failed".into(), 1.into())]);
+    }
+
+    #[test]
+    fn the_socket_has_its_mode_before_anybody_can_connect() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let socket = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        socket::listen(&socket, Backlog::MAXCONN).unwrap();
+        UnixStream::connect(&path).unwrap();
     }
 
     #[test]

@@ -100,36 +100,56 @@ impl Drop for Admin {
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, telemetry: Telemetry, mut stopped: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopped.changed() => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of descriptors, most likely: without a pause this would spin.
-                tracing::warn!(%error, "admin connection not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+/// The endpoints, until they are stopped.
+async fn serve(listener: tokio::net::TcpListener, telemetry: Telemetry, stopped: watch::Receiver<bool>) {
+    let accept = async move || listener.accept().await.map(|(stream, _)| stream);
+    accept_all("admin", CONNECTIONS, accept, stopped, |stream| {
         let telemetry = telemetry.clone();
-        tokio::spawn(async move {
+        async move {
             let service = service_fn(|request| {
                 let response = answer(&request, &telemetry);
                 async { Ok::<_, Infallible>(response) }
             });
             converse(stream, service).await;
+        }
+    })
+    .await;
+}
+
+/// Takes connections until it is stopped, `most` at once, more are closed unanswered; then waits for those that run.
+/// `name` is for the log.
+async fn accept_all<S, C: Future<Output = ()> + Send + 'static>(
+    name: &'static str,
+    most: usize,
+    accept: impl AsyncFn() -> io::Result<S>,
+    mut stopped: watch::Receiver<bool>,
+    serve: impl Fn(S) -> C,
+) {
+    let room = Arc::new(Semaphore::new(most));
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept() => accepted,
+            _ = stopped.changed() => break,
+        };
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: without a pause this would spin.
+                tracing::warn!(%error, "{name} connection not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let connection = serve(stream);
+        tokio::spawn(async move {
+            connection.await;
             drop(permit);
         });
     }
-    drop(listener);
+    drop(accept);
     // All permits back: every connection has ended. Each has a time limit, and so has this.
-    let _ = tokio::time::timeout(PATIENCE, room.acquire_many(CONNECTIONS as u32)).await;
+    let _ = tokio::time::timeout(PATIENCE, room.acquire_many(most as u32)).await;
 }
 
 /// One request per connection and a limit for all of it: nobody can sit on one.
