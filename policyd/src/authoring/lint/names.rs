@@ -41,14 +41,21 @@ fn hide(outline: &Outline<'_>, found: &mut Found) {
 
 /// An entry that does what would be done without it.
 fn redundant(outline: &Outline<'_>, entry: &Entry<'_>, found: &mut Found) {
-    // Without it another pattern might apply.
-    let alone = outline.tools.iter().all(|other| std::ptr::eq(other, entry) || !other.name.overlaps(&entry.name));
     let says = match entry.members {
         [] => "allow",
         [action] if action.key == "action" => entry.action,
         _ => return,
     };
-    if alone && says == outline.default.word {
+    if says != outline.default.word {
+        return;
+    }
+    // Without it another entry might apply. Two names that are no patterns are different ones.
+    let overlaps = |other: &&Entry<'_>| {
+        (other.name.pattern.is_some() || entry.name.pattern.is_some())
+            && !std::ptr::eq(*other, entry)
+            && other.name.overlaps(&entry.name)
+    };
+    if !outline.tools.iter().any(|other| overlaps(&other)) {
         let message = format!("`{}` does what `\"default\": \"{says}\"` does", entry.name.text);
         let help = match says {
             "deny" => "remove it, or give it a `reason`",

@@ -1,5 +1,7 @@
 //! Each warning where it is meant, and nothing where it is not.
 
+mod size;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};

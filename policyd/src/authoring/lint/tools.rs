@@ -36,26 +36,27 @@ pub(super) fn check(outline: &Outline<'_>, tools: &[tools::Tool], found: &mut Fo
     for name in outline.hide.iter().chain(outline.tools.iter().map(|entry| &entry.name)) {
         matches_one(name, &names, found);
     }
-    unnamed(outline, &names, found);
+    let shown: Vec<Shown<'_>> = tools
+        .iter()
+        .filter(|tool| outline.hides(&tool.name).is_none())
+        .map(|tool| (tool, Outline::applies(&outline.tools, &tool.name)))
+        .collect();
+    unnamed(outline, &shown, found);
     for entry in outline.tools.iter().filter(|entry| entry.action != "deny") {
-        let of: Vec<&Tool> = tools.iter().filter(|tool| governs(outline, entry, tool)).collect();
+        let governed = shown.iter().filter(|(_, applies)| applies.is_some_and(|it| std::ptr::eq(it, entry)));
+        let of: Vec<&Tool> = governed.map(|(tool, _)| *tool).collect();
         paths(&entry.rules, &of, entry.name.pattern.is_some(), found);
     }
-    let callable: Vec<&Tool> = tools.iter().filter(|tool| callable(outline, tool)).collect();
+    let allowed = |entry: &Option<&Entry<'_>>| match entry {
+        Some(entry) => entry.action != "deny",
+        None => outline.default.word == "allow",
+    };
+    let callable: Vec<&Tool> = shown.iter().filter(|(_, entry)| allowed(entry)).map(|(tool, _)| *tool).collect();
     paths(&outline.all_tools, &callable, true, found);
 }
 
-/// Whether an entry is what applies to a tool that can be called.
-fn governs(outline: &Outline<'_>, entry: &Entry<'_>, tool: &Tool) -> bool {
-    outline.hides(&tool.name).is_none()
-        && Outline::applies(&outline.tools, &tool.name).is_some_and(|applies| std::ptr::eq(applies, entry))
-}
-
-fn callable(outline: &Outline<'_>, tool: &Tool) -> bool {
-    let entry = Outline::applies(&outline.tools, &tool.name);
-    let allowed = entry.map_or(outline.default.word == "allow", |entry| entry.action != "deny");
-    allowed && outline.hides(&tool.name).is_none()
-}
+/// A tool that is not hidden, and the entry that applies to it.
+type Shown<'a> = (&'a Tool, Option<&'a Entry<'a>>);
 
 fn matches_one(name: &Name<'_>, tools: &[&str], found: &mut Found) {
     if tools.iter().any(|tool| name.matches(tool)) {
@@ -73,9 +74,9 @@ fn matches_one(name: &Name<'_>, tools: &[&str], found: &mut Found) {
     found.warn("no-such-tool", name.span.clone(), message, help);
 }
 
-fn unnamed(outline: &Outline<'_>, tools: &[&str], found: &mut Found) {
-    let named = |tool: &&&str| outline.hides(tool).is_some() || Outline::applies(&outline.tools, tool).is_some();
-    let unnamed: Vec<&str> = tools.iter().filter(|tool| !named(tool)).copied().collect();
+fn unnamed(outline: &Outline<'_>, shown: &[Shown<'_>], found: &mut Found) {
+    let unnamed: Vec<&str> =
+        shown.iter().filter(|(_, entry)| entry.is_none()).map(|(tool, _)| tool.name.as_str()).collect();
     let what = if outline.default.word == "allow" { "allowed" } else { "denied" };
     if let Some(are) = match unnamed.len() {
         0 => None,
