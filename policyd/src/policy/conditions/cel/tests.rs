@@ -1,4 +1,5 @@
 mod reference;
+mod scan;
 
 use std::thread;
 
