@@ -29,7 +29,7 @@ pub struct Compare {
     /// Milliseconds of each round.
     #[arg(long, default_value_t = 3000)]
     millis: u64,
-    /// A line about the decision alone, measured elsewhere.
+    /// What the report says of the decision alone, measured elsewhere.
     #[arg(long)]
     decision: Option<String>,
 }

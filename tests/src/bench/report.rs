@@ -159,7 +159,7 @@ pub fn write(
     }
     text += &format!("\nGoal: at least 0.95 of the bare relay ({}).\n", verdict(ratio >= 0.95));
     if let Some(decision) = decision {
-        text += &format!("\n## The decision alone\n\n{decision}\n");
+        text += &format!("\n## The decision alone\n\n{decision}");
     }
     text += &format!(
         "\n## Memory\n\n| | KiB |\n|---|---|\n| daemon, idle | {} |\n| per idle inspected connection | {:.1} |\n\
