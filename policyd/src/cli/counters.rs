@@ -72,7 +72,7 @@ struct Which {
     /// The server's name
     #[arg(long, value_name = "NAME")]
     server: Option<String>,
-    /// The session's hash, as listed and as in the audit log
+    /// The session's hash, as listed or, in full, as in the audit log
     #[arg(long, value_name = "HASH")]
     session: Option<String>,
     /// The counter's name; of a `rate_limit` the rule's pointer
@@ -115,7 +115,8 @@ pub fn run(args: &CountersArgs) -> u8 {
     };
     let done = match &args.command {
         Command::List { which, json } => socket::ask::<Counters>(&path, "GET", "/counters", "").map(|answer| {
-            let selected: Vec<Listed> = answer.counters.into_iter().filter(|one| which.selects(one)).collect();
+            let selector = which.selector(false);
+            let selected: Vec<Listed> = answer.counters.into_iter().filter(|one| selector.selects(one)).collect();
             let text = if *json {
                 let object = serde_json::json!({ "counters": selected });
                 format!("{object:#}\n")
@@ -182,15 +183,6 @@ fn configured(config: &std::path::Path) -> Result<Option<PathBuf>, u8> {
 }
 
 impl Which {
-    fn selects(&self, counter: &Listed) -> bool {
-        let agrees = |asked: &Option<String>, is: &Option<String>| asked.is_none() || asked == is;
-        self.scope.as_ref().is_none_or(|scope| *scope == counter.scope)
-            && self.counter.as_ref().is_none_or(|name| *name == counter.counter)
-            && agrees(&self.grant, &counter.grant)
-            && agrees(&self.server, &counter.server)
-            && agrees(&self.session, &counter.session)
-    }
-
     fn selector(&self, all: bool) -> Selector {
         let Which { scope, grant, server, session, counter } = self.clone();
         Selector { all, scope, grant, server, session, counter }

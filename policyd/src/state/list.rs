@@ -5,9 +5,12 @@ use std::sync::{Arc, PoisonError};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::counter::{Counter, Key};
+use super::counter::Counter;
 use super::memory::Memory;
 use crate::policy::{Now, Refused, Window};
+
+/// How many characters of a session's hash tell it from others.
+pub const SESSION: usize = 8;
 
 /// Which counters. All parts that are given must agree; one without any is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -25,7 +28,7 @@ pub struct Selector {
     /// A server's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// A session's hash, as listed and as in the audit log.
+    /// A session's hash as in the audit log, or its beginning: eight characters or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// A counter's name; of a `rate_limit` the rule's pointer.
@@ -67,6 +70,9 @@ pub struct Used {
     pub used: String,
 }
 
+/// Scope, grant, server and session of a counter.
+type Parts<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
+
 impl Selector {
     /// Whether it selects nothing, or everything and something besides.
     pub fn is_senseless(&self) -> bool {
@@ -74,14 +80,22 @@ impl Selector {
         self.all == parts.into_iter().any(Option::is_some)
     }
 
-    fn selects(&self, key: &Key) -> bool {
-        let (scope, grant, server, session) = key.parts();
+    /// Whether it selects a counter that was listed. One without any part selects all.
+    pub fn selects(&self, counter: &Listed) -> bool {
+        let Listed { scope, grant, server, session, counter, .. } = counter;
+        self.agrees((scope, grant.as_deref(), server.as_deref(), session.as_deref()), counter)
+    }
+
+    fn agrees(&self, (scope, grant, server, session): Parts<'_>, counter: &str) -> bool {
         let agrees = |asked: &Option<String>, is: Option<&str>| asked.as_deref().is_none_or(|asked| is == Some(asked));
+        let begins = |asked: &String| {
+            session.is_some_and(|is| is == asked || (asked.len() >= SESSION && is.starts_with(asked.as_str())))
+        };
         agrees(&self.scope, Some(scope))
             && agrees(&self.grant, grant)
             && agrees(&self.server, server)
-            && agrees(&self.session, session)
-            && agrees(&self.counter, Some(&key.name))
+            && self.session.as_ref().is_none_or(begins)
+            && agrees(&self.counter, Some(counter))
     }
 }
 
@@ -133,7 +147,7 @@ impl Memory {
         if self.store.as_ref().is_some_and(|store| !store.is_loaded()) {
             return Err(Refused::Unavailable);
         }
-        Ok(self.all().into_iter().filter(|counter| selector.selects(&counter.key)).collect())
+        Ok(self.all().into_iter().filter(|counter| selector.agrees(counter.key.parts(), &counter.key.name)).collect())
     }
 }
 
@@ -240,6 +254,21 @@ mod tests {
         });
         assert_eq!((done, told), (Ok(2), 2));
         assert_eq!(used(), ["6", "5", "0", "0"]);
+    }
+
+    #[test]
+    fn a_session_is_known_by_the_beginning_of_its_hash() {
+        let memory = memory();
+        for session in ["5e551000-0", "5e552000-0"] {
+            reserve(&memory, ScopeKey::Session { grant: "anna", server: "fax", session }, "calls", 1);
+        }
+        let all = memory.list(&Selector::default(), now(30)).unwrap();
+        let hash = all.iter().find_map(|one| one.session.clone()).unwrap();
+        for (length, count) in [(hash.len(), 1), (SESSION, 1), (SESSION - 1, 0), (0, 0)] {
+            let selector = Selector { session: Some(hash[..length].to_owned()), ..Selector::default() };
+            assert_eq!(memory.list(&selector, now(30)).unwrap().len(), count, "{length}");
+            assert_eq!(all.iter().filter(|one| selector.selects(one)).count(), count, "{length}");
+        }
     }
 
     #[test]

@@ -10,6 +10,6 @@ mod store;
 
 pub use clock::Clock;
 pub use definitions::Definitions;
-pub use list::{Listed, Selector, Used};
+pub use list::{Listed, SESSION, Selector, Used};
 pub use memory::{Bounds, Memory};
 pub use store::{Error, FILE, Keeper, Store, examine, writer};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::state::{Listed, Used};
+use crate::state::{Listed, SESSION, Used};
 
 const TITLES: [&str; 7] = ["SERVER", "GRANT", "COUNTER", "SCOPE", "WINDOW", "USED", "LAST"];
 
@@ -17,7 +17,7 @@ pub(super) fn table(counters: &[Listed], now: SystemTime) -> String {
         let text = |part: &Option<String>| part.clone().unwrap_or_else(|| "-".to_owned());
         // Enough of the hash to tell sessions apart; `--json` has all of it.
         let scope = match &counter.session {
-            Some(session) => format!("session {}", session.get(..8).unwrap_or(session)),
+            Some(session) => format!("session {}", session.get(..SESSION).unwrap_or(session)),
             None => counter.scope.clone(),
         };
         let last = counter.newest.map_or_else(|| "-".to_owned(), |newest| ago(newest, now));
