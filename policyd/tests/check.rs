@@ -336,3 +336,20 @@ fn the_schema_is_printed_as_it_is_published() {
     let published = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/policies/policy.schema.json");
     assert!(stdout == fs::read_to_string(published).unwrap());
 }
+
+/// `script` gives a command a terminal.
+#[test]
+fn colours_are_for_terminals_that_have_them() {
+    let folder = folder();
+    let coloured = |environment: &str| {
+        let command = format!("env -u NO_COLOR {environment} {} policy check bad.json", env!("CARGO_BIN_EXE_policyd"));
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).current_dir(folder.path()).stdin(Stdio::null());
+        let output = script.output().unwrap();
+        assert_eq!(output.status.code(), Some(65), "{environment}");
+        output.stdout.contains(&0x1b)
+    };
+    assert!(coloured("TERM=xterm") && coloured("NO_COLOR= TERM=xterm"));
+    assert!(!coloured("TERM=dumb") && !coloured("NO_COLOR=1 TERM=xterm"));
+    assert!(!check(folder.path(), &["bad.json"]).1.contains('\u{1b}'), "no terminal");
+}

@@ -11,7 +11,7 @@ pub mod policy;
 pub mod run;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -138,10 +138,12 @@ fn written(out: &mut impl Write, text: &str) -> Option<std::io::Error> {
     written.err().filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe)
 }
 
-/// Whether stderr is a terminal that wants colour (<https://no-color.org>).
-fn color() -> bool {
-    use std::io::IsTerminal;
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+/// Whether a stream is a terminal that wants colour (<https://no-color.org>) and has it.
+fn color(to: &impl IsTerminal) -> bool {
+    let environment = |name| std::env::var_os(name);
+    to.is_terminal()
+        && environment("NO_COLOR").is_none_or(|value| value.is_empty())
+        && environment("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ pub fn run(args: &RunArgs) -> u8 {
 
 /// Prints everything that is wrong.
 fn refuse(error: &ConfigError) -> u8 {
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), error.render(color()).as_bytes());
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), error.render(color(&std::io::stderr())).as_bytes());
     let problems = error.problems();
     let plural = if problems == 1 { "" } else { "s" };
     say(format_args!("{problems} problem{plural} found, nothing was started"));

@@ -126,7 +126,7 @@ fn policy(args: &ExecArgs, caller: Option<&Caller>) -> Result<Arc<Policy>, Strin
     match Policy::load(&name, &text) {
         Ok(policy) => Ok(Arc::new(policy)),
         Err(report) => {
-            let _ = io::stderr().write_all(report.render(color()).as_bytes());
+            let _ = io::stderr().write_all(report.render(color(&io::stderr())).as_bytes());
             Err(format!("the policy `{name}` is bad, COMMAND was not started"))
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -219,12 +219,12 @@ fn place(path: &Path) -> Option<PathBuf> {
 
 /// Writes problems to stderr, as a person reads them: for commands whose stdout is something else.
 pub(super) fn complain(report: &Report) {
-    let _ = io::stderr().write_all(report.render(crate::cli::color()).as_bytes());
+    let _ = io::stderr().write_all(report.render(crate::cli::color(&io::stderr())).as_bytes());
 }
 
-/// Whether stdout is a terminal that wants colour (<https://no-color.org>).
+/// Whether stdout is a terminal with colour.
 pub(super) fn color() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    crate::cli::color(&io::stdout())
 }
 
 /// The wanted files below a folder, by name, and what went wrong.
