@@ -28,8 +28,11 @@ struct Tool {
 }
 
 pub(super) fn check(outline: &Outline<'_>, tools: &[tools::Tool], found: &mut Found) {
+    // A server that repeats a page, or a file that is given twice, has no more tools by it.
+    let mut names = BTreeSet::new();
     let tools = tools
         .iter()
+        .filter(|tool| names.insert(&*tool.name))
         .map(|tool| Tool { name: tool.name.clone(), schema: serde_json::from_str(&tool.schema).unwrap_or_default() });
     let tools = &tools.collect::<Vec<_>>();
     let names: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();

@@ -20,3 +20,11 @@ fn two_thousand_entries_beside_two_thousand_tools() {
     let tools: Vec<Tool> = (0..2000).map(tool).collect();
     assert_eq!(found(&text, Some(&tools)).len(), 2000);
 }
+
+#[test]
+fn a_tool_that_is_listed_twice_is_one() {
+    let tool = || Tool { name: "t".to_owned(), schema: "{}".to_owned() };
+    let problems = lint(r#"{"version":"1","default":"deny","tools":{"tt":{}}}"#, Some(&[tool(), tool()]));
+    let told: Vec<_> = problems.iter().map(|problem| &*problem.message).collect();
+    assert_eq!(told, ["1 tool that no entry names is denied: `t`", "the server has no tool `tt`"]);
+}
