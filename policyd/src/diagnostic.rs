@@ -85,8 +85,10 @@ impl Report {
     /// many problems there are.
     pub fn render(&self, color: bool) -> String {
         let count = self.diagnostics.len();
+        let harmless = self.diagnostics.iter().all(|problem| problem.severity == Severity::Note);
+        let what = if harmless { "note" } else { "problem" };
         let plural = if count == 1 { "" } else { "s" };
-        format!("{}{}: {count} problem{plural}\n", self.render_each(color), self.file)
+        format!("{}{}: {count} {what}{plural}\n", self.render_each(color), self.file)
     }
 
     /// The problems alone, each with an empty line behind it.

@@ -229,7 +229,7 @@ fn what_means_the_same_is_carried_over() {
        |
        = help: its bound is divided instead, which admits the same calls
 
-    intercept.yaml: 6 problems
+    intercept.yaml: 6 notes
     "##);
 }
 
