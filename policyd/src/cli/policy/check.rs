@@ -27,8 +27,8 @@ const CODES: &str = "\
 Exit codes:
   0   nothing is wrong, or there are only warnings
   64  the command line is wrong
-  65  a policy is bad; with `--strict`: something is warned of
-  66  a file cannot be read, a folder has no policy, a file of --tools has no tools
+  65  a policy is bad, a file of --tools is no list of tools; with `--strict`: something is warned of
+  66  a file cannot be read, a folder has no policy
   69  the server cannot be asked
   73  stdout cannot be written";
 

@@ -39,7 +39,7 @@ Examples:
 Exit codes:
   0   whatever was decided
   64  the command line is wrong
-  65  the policy is bad
+  65  the policy or the file of --tools is bad
   66  a file cannot be read
   73  stdout cannot be written";
 

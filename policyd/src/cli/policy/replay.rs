@@ -53,7 +53,7 @@ Exit codes:
   0   whatever was found
   1   with `--fail-on-difference`: a decision changes, or none was judged
   64  the command line is wrong
-  65  the policy is bad; with `--strict`: the log leaves something uncertain
+  65  the policy or the file of --tools is bad; with `--strict`: the log leaves something uncertain
   66  a file cannot be read
   73  stdout cannot be written";
 
