@@ -353,3 +353,11 @@ fn colours_are_for_terminals_that_have_them() {
     assert!(!coloured("TERM=dumb") && !coloured("NO_COLOR=1 TERM=xterm"));
     assert!(!check(folder.path(), &["bad.json"]).1.contains('\u{1b}'), "no terminal");
 }
+
+#[test]
+fn help_says_what_is_read_and_what_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = |name: &str| told(&policy(folder.path(), &[name, "--help"], "")).1.replace("\n", " ");
+    assert!(help("check").contains("Folders are walked: every `*.json`"), "{}", help("check"));
+    assert!(help("schema").contains("(2020-12)"), "{}", help("schema"));
+}

@@ -15,7 +15,7 @@ use crate::diagnostic::{Diagnostic, Report, did_you_mean};
 use crate::policy::Policy;
 
 /// What `--help` says beyond the first line.
-const LONG: &str = "Say everything that is wrong with policies, and what probably does not do what was meant.\n\n\
+pub(super) const LONG: &str = "Say everything that is wrong with policies, and what probably does not do what was meant.\n\n\
     Errors are what the daemon refuses to load. Warnings are what it loads and what hardly was meant: rules that can \
     never fire, patterns that match too much, lists of what is forbidden that are easily got around. With the tools of \
     the server it also says which rules match no tool, which tools no rule names, and which arguments do not exist or \
@@ -34,7 +34,7 @@ Exit codes:
 
 /// Arguments of `policyd policy check`.
 #[derive(Clone, Debug, Args)]
-#[command(long_about = LONG, after_long_help = after_help())]
+#[command(after_long_help = after_help())]
 pub struct CheckArgs {
     /// Policies, and folders of policies; `-` is stdin
     #[arg(value_name = "FILE|DIR", required = true)]

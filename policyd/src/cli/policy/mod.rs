@@ -27,6 +27,7 @@ pub struct PolicyArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Say everything that is wrong with policies, and what probably does not do what was meant
+    #[command(long_about = check::LONG)]
     Check(check::CheckArgs),
     /// Run the test cases of policies
     #[command(long_about = test::LONG)]
@@ -38,6 +39,7 @@ enum Command {
     #[command(long_about = replay::LONG)]
     Replay(replay::ReplayArgs),
     /// Print the JSON Schema of policies, for editors
+    #[command(long_about = schema::LONG)]
     Schema(schema::SchemaArgs),
     /// Lay policies out canonically
     #[command(long_about = fmt::LONG, after_long_help = fmt::after())]

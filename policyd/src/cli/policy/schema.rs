@@ -6,13 +6,13 @@ use crate::authoring::schema;
 use crate::cli::{exit, print};
 
 /// What `--help` says beyond the first line.
-const LONG: &str = "Print the JSON Schema (2020-12) of policies, for editors.\n\n\
+pub(super) const LONG: &str = "Print the JSON Schema (2020-12) of policies, for editors.\n\n\
     It knows every key, operator and word, and says what each is for; what only the loader can tell, `policyd policy \
     check` says. A policy names it by `\"$schema\"`, or the editor is told to which files it belongs.";
 
 /// Arguments of `policyd policy schema`.
 #[derive(Clone, Debug, Args)]
-#[command(long_about = LONG, after_long_help = after_help())]
+#[command(after_long_help = after_help())]
 pub struct SchemaArgs {}
 
 fn after_help() -> String {
