@@ -1,5 +1,5 @@
-//! Any text as an expression, over any arguments: a load error with its place, or one decision, the same each time. The first
-//! line is the expression, the rest the arguments.
+//! Any text as an expression, over any arguments: a load error with its place, or one decision, the same each time. The last
+//! line is the arguments, the rest the expression.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ use policyd::policy::{Context, Decision, Direction, Grant, Now, Policy, Time, Wh
 use policyd::state::Memory;
 
 fuzz_target!(|text: &str| {
-    let (expression, arguments) = text.split_once('\n').unwrap_or((text, "{}"));
+    let (expression, arguments) = text.rsplit_once('\n').unwrap_or((text, "{}"));
     let condition = serde_json::json!({ "conditions": [{ "cel": expression }] });
     let load = |kind: &str| {
         let tools = serde_json::json!({ "t": { kind: [condition] } });
