@@ -88,7 +88,7 @@ impl Report {
         let harmless = self.diagnostics.iter().all(|problem| problem.severity == Severity::Note);
         let what = if harmless { "note" } else { "problem" };
         let plural = if count == 1 { "" } else { "s" };
-        format!("{}{}: {count} {what}{plural}\n", self.render_each(color), self.file)
+        format!("{}{}: {count} {what}{plural}\n", self.render_each(color), printable_name(&self.file))
     }
 
     /// The problems alone, each with an empty line behind it.
@@ -126,9 +126,14 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
-/// Without what drives a terminal: a server's names may stand in it.
-fn printable(text: &str) -> String {
+/// Without what drives a terminal: a server's names may stand in it, or those of files that somebody sent.
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same of a name, which ends no line.
+pub(crate) fn printable_name(name: &str) -> String {
+    printable(name).replace('\n', "\u{fffd}")
 }
 
 /// The candidate most like `word`, if one is like it enough.
@@ -205,6 +210,19 @@ policy.json: 2 problems
         let rendered = report.render(false);
         assert!(!rendered.chars().any(|c| c.is_control() && c != '\n'), "{rendered:?}");
         assert!(rendered.contains("there is `\u{fffd}2J\u{fffd}`"), "{rendered:?}");
+    }
+
+    #[test]
+    fn nothing_in_a_file_or_its_name_drives_the_terminal() {
+        let report = Report {
+            file: "a\u{1b}[2J\nb.json".to_owned(),
+            ..report("{\"\u{9b}2J\u{1b}[2J\r\u{7f}\": 1}", &[("unknown key", 1..12, None)])
+        };
+        let rendered = report.render(false);
+        assert!(!rendered.chars().any(|c| c.is_control() && c != '\n'), "{rendered:?}");
+        assert!(rendered.contains(" --> a\u{fffd}[2J\u{fffd}b.json:1:2\n"), "{rendered:?}");
+        assert!(rendered.ends_with("a\u{fffd}[2J\u{fffd}b.json: 1 problem\n"), "{rendered:?}");
+        assert!(report.render(true).contains("\u{1b}[1m"), "colours stay");
     }
 
     #[test]

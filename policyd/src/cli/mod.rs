@@ -17,6 +17,8 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::diagnostic::printable;
+
 /// A policy between AI agents and the MCP servers they call.
 #[derive(Debug, Parser)]
 #[command(
@@ -119,7 +121,7 @@ fn usage_code(error: &clap::Error, arguments: &[OsString]) -> u8 {
 
 /// Writes one line of policyd's own to stderr. Whether it could be written changes nothing.
 fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "policyd: {line}");
+    let _ = writeln!(std::io::stderr(), "policyd: {}", printable(&line.to_string()));
 }
 
 /// Writes to stdout and gives the exit code: `code`, or 73 if not all of it could be written, which is told. A reader that

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 
-use super::{Diagnostic, Severity, printable};
+use super::{Diagnostic, Severity, printable, printable_name};
 
 /// In bytes: the distance between two places of a line whose columns are remembered, and how much of a line is shown on
 /// each side of a place.
@@ -82,17 +82,19 @@ impl<'a> Places<'a> {
         let (excerpt, span) = self.excerpt(&problem.span);
         let (line, column) = self.line_column(problem.span.start);
         let begins = excerpt.get(..span.start).unwrap_or_default().chars().count();
+        let file = printable_name(file);
         let snippet = Snippet::source(excerpt).line_start(line).annotation(AnnotationKind::Primary.span(span));
         // Where the line is cut, its excerpt has other columns than the text.
         let mut group = match 1 + begins == column {
-            true => title.element(snippet.path(file)),
-            false => title.element(Origin::path(file).line(line).char_column(column)).element(snippet),
+            true => title.element(snippet.path(&file)),
+            false => title.element(Origin::path(&file).line(line).char_column(column)).element(snippet),
         };
         let help = problem.help.as_deref().map(printable);
         if let Some(help) = &help {
             group = group.element(Level::HELP.message(help));
         }
-        renderer.render(&[group])
+        // The renderer replaces what drives a terminal, but for the controls behind ASCII (ECMA-48, 8-bit).
+        renderer.render(&[group]).replace(|c: char| matches!(c, '\u{80}'..='\u{9f}'), "\u{fffd}")
     }
 
     /// The lines of a place, and the place in them. Of a long line only what is near.

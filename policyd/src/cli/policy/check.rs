@@ -11,7 +11,7 @@ use crate::authoring::lint;
 use crate::authoring::tools::{self, Tool};
 use crate::cli::{exit, print, say};
 use crate::config::Url;
-use crate::diagnostic::{Diagnostic, Report, did_you_mean};
+use crate::diagnostic::{Diagnostic, Report, did_you_mean, printable_name};
 use crate::policy::Policy;
 
 /// What `--help` says beyond the first line.
@@ -176,7 +176,7 @@ fn text(args: &CheckArgs, reports: &[Report], others: &[Source], tally: &Tally) 
     let color = files::color();
     let mut out: String = reports.iter().map(|report| report.render_each(color)).collect();
     for other in others {
-        out.push_str(&format!("`{}` was left out: it is no policy\n", other.name));
+        out.push_str(&format!("`{}` was left out: it is no policy\n", printable_name(&other.name)));
     }
     let strict = if args.strict && tally.warnings > 0 { " (--strict counts them as errors)" } else { "" };
     out.push_str(&format!("{tally}{strict}\n"));
