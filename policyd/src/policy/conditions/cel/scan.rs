@@ -153,10 +153,18 @@ impl Scan<'_> {
         match self.byte(1)? {
             b'a' | b'b' | b'f' | b'n' | b'r' | b't' | b'v' | b'"' | b'\'' | b'\\' | b'?' | b'`' => Some(2),
             b'x' | b'X' => digits(2, 2, u8::is_ascii_hexdigit),
-            b'u' => digits(2, 4, u8::is_ascii_hexdigit),
-            b'U' => digits(2, 8, u8::is_ascii_hexdigit),
+            b'u' => self.character(4),
+            b'U' => self.character(8),
             b'0'..=b'3' => digits(2, 2, |byte| matches!(byte, b'0'..=b'7')),
             _ => None,
         }
+    }
+
+    /// The same for `\u` or `\U` and so many digits. Half of a surrogate pair is no character.
+    fn character(&self, digits: usize) -> Option<usize> {
+        let text = self.source.get(self.at + 2..self.at + 2 + digits)?;
+        let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let code = u32::from_str_radix(text, 16).ok().filter(|_| hex)?;
+        char::from_u32(code).map(|_| 2 + digits)
     }
 }
