@@ -97,7 +97,7 @@ impl Loader<'_> {
     /// Whoever names a counter must mean the same by it, or its sum means nothing.
     fn agrees(&mut self, counted: Counted, adds: Option<Path>, place: Range<usize>) {
         let said = |adds: &Option<Path>| match adds {
-            Some(path) => format!("adds \"{}\"", path.text()),
+            Some(path) => format!("adds `{}`", path.text()),
             None => "counts calls".to_owned(),
         };
         match self.counted.get(&counted) {
@@ -125,12 +125,13 @@ impl Loader<'_> {
                     return None;
                 }
             },
-            _ => {
+            Json::Object(_) => {
                 let members = self.reader.object(node, &RATE_LIMIT)?;
                 let max = self.reader.required(node, members, "max").and_then(|node| self.max(node));
                 let window = self.reader.required(node, members, "window").and_then(|node| self.window(node, true));
                 (max?, window?)
             }
+            _ => return self.reader.wrong(node, "`rate_limit` must be an object, or a rate such as `\"10/minute\"`"),
         };
         let rule = Rule::at(format!("{pointer}/rate_limit"), RuleKind::Limit);
         let (counter, window) = (rule.pointer.clone(), Window::Rolling(window));

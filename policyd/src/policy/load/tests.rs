@@ -303,10 +303,10 @@ fn limits_on_one_counter_agree_on_what_they_add() {
     assert_eq!(two(&from("args.a"), r#", "scope": "server""#), "loads", "two counters");
     assert_eq!(
         two(&from("args.a"), ""),
-        "p:4:14: this limit counts calls, another one on counter `c` adds \"args.a\" (two limits on one counter must \
+        "p:4:14: this limit counts calls, another one on counter `c` adds `args.a` (two limits on one counter must \
          agree on `increment_from`; rename one of the counters)"
     );
-    assert!(two(&from("args.a"), &from("args.b")).contains("adds \"args.b\", another one on counter `c` adds"));
+    assert!(two(&from("args.a"), &from("args.b")).contains("adds `args.b`, another one on counter `c` adds"));
 }
 
 #[test]

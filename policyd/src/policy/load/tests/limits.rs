@@ -78,7 +78,7 @@ fn counters_are_compared_over_the_whole_document() {
 "methods": { "prompts/get": { "limits": [ { "counter": "c", "window": "day", "max": 2 } ] } } }"#;
     assert_eq!(
         problems(text),
-        "p:3:94: this limit adds \"args.a\", another one on counter `c` counts calls (two limits on one counter must \
+        "p:3:94: this limit adds `args.a`, another one on counter `c` counts calls (two limits on one counter must \
          agree on `increment_from`; rename one of the counters)"
     );
 }
@@ -119,5 +119,8 @@ fn a_rate_is_a_number_and_a_window() {
         assert_eq!(entry(&text) == "loads", loads, "{window}");
     }
     // In an array or an object it is no rate either.
-    assert_eq!(entry(r#"{ "rate_limit": 10 }"#), "p:2:17: `rate_limit` must be an object, found a number");
+    assert_eq!(
+        entry(r#"{ "rate_limit": 10 }"#),
+        "p:2:17: `rate_limit` must be an object, or a rate such as `\"10/minute\"`, found a number"
+    );
 }
