@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::compiled::{Entry, Limit, Scope};
+use super::conditions::Path;
 use super::{Policy, Window};
 
 /// The counters that policies name, beyond those of one document.
@@ -15,7 +16,7 @@ pub struct Shared {
 }
 
 /// The path that a policy adds up, if it does not count calls; and the policy's name.
-type Adds = (Option<String>, String);
+type Adds = (Option<Path>, String);
 
 /// Two policies that mean different things by one counter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,12 +51,18 @@ impl Shared {
                 // Of one grant, and so of one policy.
                 Scope::Grant | Scope::Session => continue,
             };
-            let adds = limit.amount.as_ref().map(|path| path.text().to_owned());
+            let adds = limit.amount.as_ref();
             let key = (limit.scope, server.to_owned(), limit.counter.clone());
-            let (others, other) = self.adds.entry(key).or_insert_with(|| (adds.clone(), name.to_owned()));
-            if *others != adds {
-                let (other, others) = (other.clone(), others.clone());
-                return Err(Conflict { counter: limit.counter.clone(), adds, other, others });
+            let (others, other) = self.adds.entry(key).or_insert_with(|| (adds.cloned(), name.to_owned()));
+            // Where they lead, however they are written.
+            if others.as_ref().map(Path::steps) != adds.map(Path::steps) {
+                let text = |path: &Path| path.text().to_owned();
+                return Err(Conflict {
+                    counter: limit.counter.clone(),
+                    adds: adds.map(text),
+                    other: other.clone(),
+                    others: others.as_ref().map(text),
+                });
             }
         }
         Ok(())
@@ -111,5 +118,19 @@ mod tests {
         shared.tell(&mut first);
         let windows: Vec<usize> = first.limits().map(|limit| limit.windows.len()).collect();
         assert_eq!(windows, [2, 1], "the host's counter has the other policy's window, the grant's has not");
+    }
+
+    #[test]
+    fn policies_agree_on_what_a_counter_adds_however_it_is_written() {
+        let limit =
+            |adds: &str| policy(&format!(r#"{{ "counter": "c", "window": "day", "max": 1, "scope": "host"{adds} }}"#));
+        let mut shared = Shared::default();
+        for adds in [r#", "increment_from": "args.a""#, r#", "increment_from": "args[\"a\"]""#] {
+            assert_eq!(shared.note("one", "server", &limit(adds)), Ok(()), "{adds}");
+        }
+        for (adds, said) in [("", "count calls"), (r#", "increment_from": "args.b""#, "add up `args.b`")] {
+            let conflict = shared.note("two", "other", &limit(adds)).unwrap_err().to_string();
+            assert_eq!(conflict, format!("its limits on counter `c` {said}, those of `one` add up `args.a`"));
+        }
     }
 }

@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use super::Found;
 use super::outline::{Limit, Outline, Rules, Scope};
 use crate::diagnostic::Diagnostic;
+use crate::policy::conditions::Path;
 
 pub(super) fn check(outline: &Outline<'_>, found: &mut Found) {
     let wide = |rules: &Rules<'_>| rules.limits.iter().any(|limit| limit.scope != Scope::Session);
@@ -33,7 +34,7 @@ fn by_session(limit: &Limit<'_>, found: &mut Found) {
 
 /// What the documents, each with its name, say differently about counters that they share.
 pub(super) fn across(documents: &[(&str, Option<Outline<'_>>)]) -> Vec<Vec<Diagnostic>> {
-    let mut first: HashMap<(Scope, &str), (usize, Option<&str>)> = HashMap::new();
+    let mut first: HashMap<(Scope, &str), (usize, Option<&Path>)> = HashMap::new();
     let mut all = Vec::new();
     for (index, (_, outline)) in documents.iter().enumerate() {
         let mut found = Found::default();
@@ -41,12 +42,13 @@ pub(super) fn across(documents: &[(&str, Option<Outline<'_>>)]) -> Vec<Vec<Diagn
         for limit in rules.flat_map(|rules| &rules.limits) {
             // The narrower scopes are each grant's or each server's own: nothing says that two files share one.
             let (Scope::Host | Scope::Global, Some(counter)) = (limit.scope, limit.counter) else { continue };
-            let adds = limit.increment_from.as_ref().map(|(path, _)| path.text());
+            let adds = limit.increment_from.as_ref().map(|(path, _)| path);
             let (other, before) = *first.entry((limit.scope, counter)).or_insert((index, adds));
-            if other == index || before == adds {
+            if other == index || before.map(Path::steps) == adds.map(Path::steps) {
                 continue;
             }
-            let said = |adds: Option<&str>| adds.map_or("counts calls".to_owned(), |path| format!("adds `{path}`"));
+            let said =
+                |adds: Option<&Path>| adds.map_or("counts calls".to_owned(), |path| format!("adds `{}`", path.text()));
             let name = documents.get(other).map_or("", |(name, _)| *name);
             let message =
                 format!("this limit {}, `{name}` {} on the same counter `{counter}`", said(adds), said(before));

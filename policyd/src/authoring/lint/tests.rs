@@ -443,6 +443,7 @@ fn policies_that_share_a_counter_must_agree() {
         (policy("global", ""), policy("global", adds), true),
         (policy("host", adds), policy("host", r#","increment_from":"args.m""#), true),
         (policy("host", adds), policy("host", adds), false),
+        (policy("host", adds), policy("host", r#","increment_from":"args[\"n\"]""#), false),
         (policy("host", adds), policy("global", ""), false),
         (policy("server", ""), policy("server", adds), false),
         (policy("grant", ""), policy("grant", adds), false),
