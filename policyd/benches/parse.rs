@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use policyd::mcp::framing::{Framing, Limits};
 use policyd::mcp::json::Parser;
 use policyd::mcp::{method, vet};
 
@@ -37,5 +38,27 @@ fn parse(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parse);
+/// What it costs to see where a request begins and ends: a call with eleven header fields, and uploads of 1 MiB.
+fn framing(criterion: &mut Criterion) {
+    let head = "POST /mcp HTTP/1.1\r\nHost: mcp.example\r\nAccept: application/json, text/event-stream\r\n\
+        Content-Type: application/json\r\nUser-Agent: python-httpx/0.28.1\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+        Connection: keep-alive\r\nMCP-Protocol-Version: 2025-11-25\r\n\
+        Mcp-Session-Id: 0d8ae1f7-3c10-4d4b-a6a1-0f4d2c4ad9a1\r\nAuthorization: Bearer 0123456789abcdef0123456789abcdef\r\n";
+    let whole = |body: &[u8]| [format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
+    let upload = vec![b'x'; 1 << 20];
+    let mut chunks = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
+    for chunk in upload.chunks(8192) {
+        chunks.extend([format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+    }
+    chunks.extend(b"0\r\n\r\n");
+    let mut group = criterion.benchmark_group("framing");
+    for (name, bytes) in [("call", whole(&small())), ("1 MiB", whole(&upload)), ("1 MiB in chunks", chunks)] {
+        let mut framing = Framing::new(Limits { head: 64 * 1024, fields: 100 });
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(name, |bencher| bencher.iter(|| framing.advance(&bytes)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parse, framing);
 criterion_main!(benches);

@@ -54,7 +54,7 @@ impl Raw {
         match &self.sni {
             None => talk(&mut stream, &bytes),
             Some(name) => {
-                let config = Arc::new(self.config()?);
+                let config = Arc::new(config(&self.roots)?);
                 let name = ServerName::try_from(name.clone())?;
                 let mut connection = ClientConnection::new(config, name)?;
                 connection.complete_io(&mut stream).context("handshake")?;
@@ -62,17 +62,21 @@ impl Raw {
             }
         }
     }
+}
 
-    fn config(&self) -> anyhow::Result<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        for root in CertificateDer::pem_file_iter(&self.roots)? {
-            // A bundle may hold roots that rustls does not take; the others do.
-            roots.add(root?).ok();
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+/// A client that trusts the roots of a PEM file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn config(file: &Path) -> anyhow::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_file_iter(file)? {
+        // A bundle may hold roots that rustls does not take; the others do.
+        roots.add(root?).ok();
     }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn talk(stream: &mut (impl Read + Write), bytes: &[u8]) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod dist;
 mod ebpf;
+mod fuzz;
 mod setup;
 mod shell;
 mod test;
@@ -25,6 +26,8 @@ enum Task {
     Demo,
     /// Run every test and check; --fast leaves out fuzzing, the kernel object and cargo deny
     Test(test::Args),
+    /// Run the fuzz targets and compare all readers of JSON, for longer than the tests do
+    Fuzz(fuzz::Args),
     /// Measure rate, latency, processor time and memory; writes BENCHMARKS.md
     Bench(bench::Args),
     /// Install what tests, demo and bench need
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Ebpf(args) => ebpf::run(&args),
         Task::Demo => demo::run(),
         Task::Test(args) => test::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Setup => setup::run(),
         Task::Tidy => tidy::run(),

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{cargo, command, quietly, root};
-use crate::{demo, setup, tidy};
+use crate::shell::{cargo, command};
+use crate::{demo, fuzz, setup, tidy};
 
-/// How long each fuzz target runs.
+/// How long each fuzz target runs, and how long all readers are compared.
 const FUZZ_SECONDS: u32 = 20;
+const READERS_SECONDS: u32 = 30;
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -21,10 +22,12 @@ pub struct Args {
 }
 
 /// Tests that passed and failed.
-#[derive(Clone, Copy, Default)]
-struct Count {
-    passed: usize,
-    failed: usize,
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    /// Those that passed.
+    pub passed: usize,
+    /// Those that failed.
+    pub failed: usize,
 }
 
 struct Step {
@@ -63,7 +66,8 @@ pub fn run(args: &Args) -> Result<()> {
     if !args.fast {
         step("supply chain", &|| one(cargo(&["deny", "--log-level", "error", "check", "bans", "licenses", "sources"])));
         step("kernel object", &|| one(command(std::env::current_exe()?, &["ebpf", "--check"])));
-        step("fuzz", &fuzz);
+        step("fuzz", &|| fuzz::targets(FUZZ_SECONDS, None));
+        step("readers", &|| fuzz::readers(READERS_SECONDS, None));
     }
     sum_up(&steps)
 }
@@ -94,7 +98,7 @@ fn sum_up(steps: &[Step]) -> Result<()> {
 }
 
 /// A step that passes or fails as a whole.
-fn one(command: Command) -> Result<Count> {
+pub fn one(command: Command) -> Result<Count> {
     let (succeeded, _) = tee(command)?;
     Ok(if succeeded { Count { passed: 1, failed: 0 } } else { Count { passed: 0, failed: 1 } })
 }
@@ -123,43 +127,8 @@ fn number_before(line: &str, word: &str) -> usize {
     before.and_then(|text| text.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Builds all fuzz targets at once, so that they share one build of the daemon, and runs each for a while. Without an
-/// address sanitizer: what is fuzzed has no unsafe code, and the build takes half the time.
-fn fuzz() -> Result<Count> {
-    let folder = root().join("policyd/fuzz");
-    let nightly = |arguments: &[&str]| {
-        let mut command = command("rustup", &["run", "nightly", "cargo", "fuzz"]);
-        // The toolchain of the process that runs us must not choose for the one that it starts.
-        command.args(arguments).current_dir(root().join("policyd")).env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
-        command
-    };
-    let targets = quietly(nightly(&["list"])).with_context(|| format!("list the targets of {}", folder.display()))?;
-    let (built, _) = tee(nightly(&["build", "--sanitizer", "none"]))?;
-    if !built {
-        bail!("the fuzz targets do not build");
-    }
-    let seconds = format!("-max_total_time={FUZZ_SECONDS}");
-    let mut count = Count::default();
-    for target in targets.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let mut run = nightly(&["run", "--sanitizer", "none", target]);
-        // What it finds goes to the first folder; what it starts from stands in the second one too.
-        let (corpus, seeds) = (folder.join("corpus").join(target), folder.join("seeds").join(target));
-        std::fs::create_dir_all(&corpus).with_context(|| format!("create {}", corpus.display()))?;
-        run.arg(&corpus).args(seeds.is_dir().then_some(&seeds));
-        run.args(["--", &seconds, "-verbosity=0", "-print_final_stats=0"]);
-        match quietly(run) {
-            Ok(_) => count.passed += 1,
-            Err(error) => {
-                println!("{target}: {error:#}");
-                count.failed += 1;
-            }
-        }
-    }
-    Ok(count)
-}
-
 /// Runs `command`, shows what it says as it says it, and gives that too.
-fn tee(mut command: Command) -> Result<(bool, String)> {
+pub fn tee(mut command: Command) -> Result<(bool, String)> {
     let (reader, writer) = std::io::pipe()?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;

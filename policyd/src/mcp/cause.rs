@@ -106,12 +106,30 @@ causes! {
     RepeatedHeader "repeated-header" "a header that may be given once is given more often";
     /// A header name that some servers take for a protocol header (`mcp_session_id`).
     HeaderVariant "header-variant" "a header's name differs from a protocol header only by `_`";
-    /// Content-Length beside Transfer-Encoding.
-    BodyLength "body-length" "the body's length is given in two ways";
+    /// Content-Length beside Transfer-Encoding, more than one length, or one that is not a plain number.
+    BodyLength "body-length" "the body's length is not given in one clear way";
     /// Bytes that the header's value may not hold, or a bad encoding of it.
     BadHeaderValue "bad-header-value" "a protocol header's value is not valid";
     /// A mirror header that says something else than the body.
     HeaderMismatch "header-mismatch" "a header disagrees with the body";
+
+    // HTTP itself.
+    /// A head that is not written as RFC 9112 writes it: bare LF, NUL, obsolete folds, white space before a colon …
+    BadHead "bad-head" "the request's head is not well-formed";
+    /// More than `limits.head` bytes or `limits.headers` fields.
+    HeadTooLarge "head-too-large" "the request's head is too large";
+    /// A transfer coding other than `chunked`, or given more than once.
+    TransferEncoding "transfer-encoding" "`Transfer-Encoding` may only be `chunked`";
+    /// Chunks that are not well-formed, with extensions or with trailers.
+    BadChunk "bad-chunk" "the body's chunks are not well-formed";
+    /// A body that broke off, or is not as long as it was said to be.
+    BrokenBody "broken-body" "the body did not arrive whole";
+    /// A body that took longer than `timeouts.request`.
+    SlowBody "slow-body" "the body did not arrive in time";
+    /// CONNECT, or an upgrade to WebSocket or another protocol.
+    Upgrade "upgrade" "upgrades to other protocols are not policed, so they are refused";
+    /// `Host` or `:authority` missing, given twice, or another server than the connection's.
+    Misdirected "misdirected" "the request is not for the server of its connection";
 }
 
 impl std::fmt::Display for Cause {

@@ -36,6 +36,11 @@ impl Version {
         (date && text > KNOWN[KNOWN.len() - 1].0).then_some(Version::Later)
     }
 
+    /// The names of those that policyd knows, oldest first.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        KNOWN.iter().map(|(name, _)| *name)
+    }
+
     /// Its name as metrics and records show it; `later` for what policyd does not know.
     pub fn name(self) -> &'static str {
         KNOWN.iter().find(|(_, version)| *version == self).map_or("later", |(name, _)| name)

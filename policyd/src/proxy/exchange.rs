@@ -16,8 +16,9 @@ use super::judge::{self, Judged};
 use super::respond;
 use super::response::ReplyBody;
 use super::worker::Snapshot;
-use crate::mcp::sniff;
-use crate::policy::{Denial, Reply, Target};
+use crate::mcp::framing::Misframed;
+use crate::mcp::{Cause, sniff};
+use crate::policy::Target;
 use crate::telemetry::Refused;
 
 /// Answers one request of an agent. Always answers: what goes wrong is an answer too.
@@ -29,9 +30,7 @@ pub async fn exchange(agent: &Rc<Agent>, request: Request<Incoming>) -> Response
         return misdirected(agent, &way, &head, error);
     }
     if is_upgrade(&head) {
-        let denial =
-            Denial::malformed("upgrades to other protocols are not policed, so they are refused", Reply::Error);
-        return respond::refusal(judge::refuse(agent, &way, &head, denial));
+        return respond::refusal(judge::refuse(agent, &way, &head, Cause::Upgrade, Cause::Upgrade.to_string()));
     }
     let limits = &snapshot.config.limits;
     let taken = take_in(&way.server, &head, body, limits.body, snapshot.config.timeouts.request).await;
@@ -50,11 +49,15 @@ pub async fn exchange(agent: &Rc<Agent>, request: Request<Incoming>) -> Response
         }
         Ok(Intake::Candidate { body, .. }) => other(agent, &snapshot, &way, head, Outgoing::Whole(Some(body))).await,
         Ok(Intake::Other(body)) => other(agent, &snapshot, &way, head, body).await,
-        Err(error) => {
-            let denial = Denial::malformed(error.to_string(), Reply::Error);
-            respond::refusal(judge::refuse(agent, &way, &head, denial))
-        }
+        Err(error) => respond::refusal(judge::refuse(agent, &way, &head, error.cause(), error.to_string())),
     }
+}
+
+/// Answers in place of a request whose head is not strict. `stand_in` is what the gate gave instead of it.
+pub fn refuse_head(agent: &Rc<Agent>, stand_in: Request<Incoming>, why: Misframed) -> Response<ReplyBody> {
+    let way = agent.way(&agent.worker.shared.snapshot.load_full());
+    let (head, _) = stand_in.into_parts();
+    respond::refusal(judge::refuse(agent, &way, &head, why.cause, why.to_string()))
 }
 
 /// A request that carries no message: a stream or the end of a session at the endpoint, or another path of the host.
@@ -97,8 +100,7 @@ fn misdirected(agent: &Rc<Agent>, way: &Way, head: &Parts, error: AuthorityError
         name,
         ..Refused::default()
     });
-    let denial = Denial::malformed(error.to_string(), Reply::Error);
-    respond::misdirected(judge::refuse(agent, way, head, denial))
+    respond::misdirected(judge::refuse(agent, way, head, Cause::Misdirected, error.to_string()))
 }
 
 /// What may be logged of an authority: without user name and password, and no more than a DNS name can have.

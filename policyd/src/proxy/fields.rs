@@ -4,10 +4,12 @@ use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
 /// Fields that concern only one connection (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 6] = [
+const HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+    // Goes with `Upgrade: h2c` (RFC 7540 §3.2.1).
+    HeaderName::from_static("http2-settings"),
     header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,

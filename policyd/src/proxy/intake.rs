@@ -11,6 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::body::Outgoing;
 use crate::config::Server;
+use crate::mcp::Cause;
+use crate::mcp::framing::Misframed;
 use crate::mcp::sniff::{self, Sniff};
 
 /// A request's body, classified.
@@ -37,9 +39,34 @@ pub enum IntakeError {
     /// Not complete within `timeouts.request`.
     #[error("the request body did not arrive within {0:?}")]
     Slow(Duration),
-    /// The connection or the framing broke.
+    /// The connection broke, or HTTP/2's framing.
     #[error("the request body could not be read: {0}")]
     Broken(hyper::Error),
+    /// HTTP/1.1's framing is not strict.
+    #[error(transparent)]
+    Misframed(Misframed),
+}
+
+impl IntakeError {
+    /// The cause that records and metrics name.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::TooLong(_) => Cause::TooLarge,
+            Self::Slow(_) => Cause::SlowBody,
+            Self::Misframed(why) => why.cause,
+            Self::Broken(_) => Cause::BrokenBody,
+        }
+    }
+}
+
+impl From<hyper::Error> for IntakeError {
+    fn from(error: hyper::Error) -> Self {
+        let inner = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+        match inner.and_then(|error| error.get_ref()?.downcast_ref::<Misframed>()) {
+            Some(why) => Self::Misframed(*why),
+            None => Self::Broken(error),
+        }
+    }
 }
 
 /// Reads as much of the body as it takes to classify it: at the endpoint all of it, elsewhere until it is clear that it
@@ -75,7 +102,7 @@ pub async fn take_in(
         }
         match timeout_at(deadline, body.frame()).await {
             Err(_) => return Err(IntakeError::Slow(within)),
-            Ok(Some(Err(error))) => return Err(IntakeError::Broken(error)),
+            Ok(Some(Err(error))) => return Err(error.into()),
             Ok(Some(Ok(frame))) => {
                 // Request trailers carry nothing that an MCP server reads; they are not forwarded.
                 if let Ok(data) = frame.into_data() {

@@ -11,7 +11,7 @@ use super::messages::Reading;
 use super::respond::{Asked, Refusal};
 use crate::audit;
 use crate::mcp::headers::{self, Fault};
-use crate::mcp::{self, Kind, Malformed};
+use crate::mcp::{self, Cause, Kind, Malformed};
 use crate::policy::{
     Context, CounterStates, Decision, Denial, Direction, Passage, Permit, Reply, Rule, RuleKind, Target, Verdict,
     decide, passage,
@@ -108,8 +108,10 @@ pub fn other(agent: &Rc<Agent>, way: &Way, head: &Parts, target: Target) -> Judg
     record(agent, way, &facts, ruling, Asked::plainly(head), reading, drop)
 }
 
-/// Refuses a request that was not read far enough to be judged.
-pub fn refuse(agent: &Rc<Agent>, way: &Way, head: &Parts, denial: Denial) -> Refusal {
+/// Refuses a request that was not read far enough to be judged; `reason` says more exactly than `cause` why.
+pub fn refuse(agent: &Rc<Agent>, way: &Way, head: &Parts, cause: Cause, reason: String) -> Refusal {
+    agent.worker.shared.telemetry.emit(events::Malformed { cause: cause.word() });
+    let denial = Denial::malformed(reason, Reply::Error);
     let facts = Facts::of(head, Instant::now());
     match record(agent, way, &facts, Ruling::<Never>::deny(denial), Asked::plainly(head), Reading::Never, drop) {
         Judged::Refuse(refusal) => refusal,

@@ -1,5 +1,5 @@
 //! A connection's life: [`connection`] classifies and routes it; what passes is joined by [`splice`]; what is inspected is
-//! served by [`serve`], and each request of it goes through [`exchange`]: [`intake`] → [`judge`] → [`forward`] →
+//! served by [`serve`] (HTTP/1.1 behind a [`gate`] that reads its framing), and each request of it goes through [`exchange`]: [`intake`] → [`judge`] → [`forward`] →
 //! [`response`], with [`respond`] for every answer of policyd's own. Of a response that has to be read, [`messages`] takes each
 //! message: [`requests`] judges what the server asks, [`stead`] answers what was refused, [`lists`] filters tool lists.
 
@@ -14,6 +14,7 @@ mod exchange;
 mod exec;
 mod fields;
 mod forward;
+mod gate;
 mod intake;
 mod judge;
 mod lists;

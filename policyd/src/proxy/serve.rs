@@ -19,11 +19,13 @@ use super::admission::Place;
 use super::agent::Agent;
 use super::alpn::H2;
 use super::connection::{Connection, Refused};
-use super::exchange::exchange;
+use super::exchange::{exchange, refuse_head};
 use super::exec::LocalExec;
+use super::gate::{Gate, Refused as RefusedHead};
 use super::prefixed::Prefixed;
 use super::worker::{Phase, Worker};
 use crate::config::Server;
+use crate::mcp::framing;
 use crate::telemetry::Route;
 use crate::telemetry::events::LeafMinted;
 use crate::tls::peek::Peeked;
@@ -102,14 +104,19 @@ where
     let (limits, timeouts) = (&snapshot.config.limits, &snapshot.config.timeouts);
     let mut phase = agent.worker.phase.clone();
     let drained = async move { phase.wait_for(|phase| *phase == Phase::Drain).await.map(|_| ()) };
-    let io = TokioIo::new(stream);
-    let asked = Rc::new(Cell::new(false));
-    let service = {
+    let asked = Rc::new(Cell::new(0));
+    let service = |refused: RefusedHead| {
         let (agent, asked) = (Rc::clone(&agent), Rc::clone(&asked));
         service_fn(move |request| {
-            asked.set(true);
+            asked.set(asked.get() + 1);
+            let misframed = refused.head(asked.get());
             let agent = Rc::clone(&agent);
-            async move { Ok::<_, Infallible>(exchange(&agent, request).await) }
+            async move {
+                Ok::<_, Infallible>(match misframed {
+                    Some(why) => refuse_head(&agent, request, why),
+                    None => exchange(&agent, request).await,
+                })
+            }
         })
     };
     // The connection's own errors (resets, parse errors that hyper has answered) end it; there is nobody to tell.
@@ -121,27 +128,28 @@ where
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
             .auto_date_header(false)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(stream), service(RefusedHead::default()));
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => {}
             // hyper would wait for the preface of a client that sends none, whatever it is told.
             () = never_asks(&asked, timeouts.idle) => {}
             _ = drained => {
-                if asked.get() {
+                if asked.get() > 0 {
                     connection.as_mut().graceful_shutdown();
                     let _ = connection.await;
                 }
             }
         }
     } else {
+        let (gate, refused) = Gate::new(stream, framing::Limits { head: limits.head, fields: limits.headers });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(timeouts.idle)
             .max_headers(limits.headers)
             .max_header_size(limits.head)
             .auto_date_header(false)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(gate), service(refused));
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => {}
@@ -155,9 +163,9 @@ where
 }
 
 /// Ends when a client has not sent its first request `within`; never, if it has.
-async fn never_asks(asked: &Cell<bool>, within: Duration) {
+async fn never_asks(asked: &Cell<u64>, within: Duration) {
     tokio::time::sleep(within).await;
-    if asked.get() {
+    if asked.get() > 0 {
         std::future::pending::<()>().await;
     }
 }

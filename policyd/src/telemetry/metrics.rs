@@ -103,7 +103,10 @@ impl Metrics {
                 "Audit records that could not be written, and failed syncs.",
             )?,
             malformed: IntCounterVec::new(
-                Opts::new("policyd_malformed_total", "Bodies refused because they are not strict JSON-RPC, by cause."),
+                Opts::new(
+                    "policyd_malformed_total",
+                    "Requests refused for their form, and messages of servers, by cause (docs/mcp.md).",
+                ),
                 &["cause"],
             )?,
             state_commit_seconds: Histogram::with_opts(
