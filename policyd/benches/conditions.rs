@@ -16,7 +16,7 @@ use policyd::capture::identity::Identity;
 use policyd::mcp::json::Parser;
 use policyd::mcp::vet;
 use policyd::policy::{Context, Decision, Direction, Grant, Now, Policy, Schemas, Time, Who, decide};
-use policyd::state::{Definitions, Memory};
+use policyd::state::{Definitions, Memory, Page};
 
 const SCHEMA: &str = r#"{ "type": "object", "required": ["amount", "currency"], "additionalProperties": false,
     "properties": { "amount": { "type": "number", "minimum": 0, "maximum": 100000 },
@@ -50,7 +50,11 @@ fn grant(rules: &str) -> Grant {
 fn conditions(criterion: &mut Criterion) {
     let definitions = Definitions::default();
     let schema = SCHEMA.replace(r#""amount": {"#, r#""quantity": true, "amount": {"#);
-    definitions.note("payments", [("charge", schema.as_str())].into_iter());
+    let tool = format!(r#"{{"name": "charge", "inputSchema": {schema}}}"#);
+    let mut parser = Parser::default();
+    let tool = parser.parse(tool.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+    let page = Page { server: "payments", tools: &[("charge".to_owned(), tool)], is_last: true, now: 0 };
+    let Ok(()) = definitions.note::<std::convert::Infallible>(&page, |_| Ok(()));
     let cel = |source: &str| format!(r#"{{ "require": [ {{ "conditions": [ {{ "cel": "{source}" }} ] }} ] }}"#);
     let path = r#"{ "require": [ { "conditions": [ { "path": "args.amount", "op": "lt", "value": 1000 } ] } ] }"#;
     for (name, rules, items, allowed) in [

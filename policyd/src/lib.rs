@@ -23,3 +23,4 @@ pub mod proxy;
 pub mod state;
 pub mod telemetry;
 pub mod tls;
+mod visible;

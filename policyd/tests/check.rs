@@ -312,7 +312,7 @@ fn a_server_that_cannot_be_asked_is_told() {
         ),
         (
             vec![http("200 OK\r\ncontent-type: application/json", &error), http("500 Oh", "")],
-            "it refused `initialize`: go  away (-32001)",
+            "it refused `initialize`: go⟨U+0007⟩ away (-32001)",
         ),
         (
             vec![response("", json!({})), http("202 Accepted", ""), response("", json!({ "tools": 7 }))],

@@ -150,6 +150,8 @@ fn help_needs_no_manual() {
         ("ca", &["ca", "--help"]),
         ("counters", &["counters", "--help"]),
         ("counters-reset", &["counters", "reset", "--help"]),
+        ("tools", &["tools", "--help"]),
+        ("tools-accept", &["tools", "accept", "--help"]),
     ] {
         let out = policyd(arguments).env("COLUMNS", "100").output().unwrap();
         insta::assert_snapshot!(name, String::from_utf8(out.stdout).unwrap());

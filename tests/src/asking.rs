@@ -1,7 +1,8 @@
-//! Real servers that ask their clients for something (sampling, elicitation, roots), without TLS at the workbench's host.
+//! Real servers that ask their clients for something (sampling, elicitation, roots), or change their tools, without TLS at the
+//! workbench's host.
 
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::Running;
@@ -33,6 +34,14 @@ impl Asking {
         let mut command = world.beside();
         command.arg(python).arg(repository().join("tests/servers/asks.py")).arg("3002");
         Self::start(world, command, 3002, "/mcp")
+    }
+
+    /// PyPI `mcp` 1.30.0 with `tests/servers/changes.py`: over `streamable-http` or `sse`, its tools are what `file` says.
+    pub fn changing(world: &World, transport: &str, file: &Path) -> Self {
+        let python = cached("mcp-1.30.0/bin/python");
+        let mut command = world.beside();
+        command.arg(python).arg(repository().join("tests/servers/changes.py")).args(["3003", transport]).arg(file);
+        Self::start(world, command, 3003, if transport == "sse" { "/sse" } else { "/mcp" })
     }
 
     fn node(world: &World, transport: &str, port: u16, path: &'static str) -> Self {

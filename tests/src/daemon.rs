@@ -247,6 +247,13 @@ impl<'w> Daemon<'w> {
         Running::start(command).finish()
     }
 
+    /// Runs `policyd tools` with the daemon's control socket.
+    pub fn tools(&self, arguments: &[&str]) -> Finished {
+        let mut command = self.policyd(&["tools", "--config"]);
+        command.arg(&self.config).args(arguments);
+        Running::start(command).finish()
+    }
+
     fn policyd(&self, arguments: &[&str]) -> Command {
         let mut command = self.world.inside();
         command.arg(binary("policyd")).args(arguments);

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use policyd_tests::daemon::{Config, Daemon};
@@ -309,6 +310,8 @@ fn an_open_stream_follows_the_policy_that_is_reloaded() {
     let (opened, was_opened) = std::sync::mpsc::channel();
     let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
     let channels = Mutex::new((opened, may_go_on));
+    let encoded = Arc::new(AtomicBool::new(false));
+    let is_encoded = Arc::clone(&encoded);
     let tls = world.authority.server_with_alpn(&[WORKBENCH.host.name], &["http/1.1"]);
     let _server = Site::at(&world, (WORKBENCH.host.v4(), 443).into(), Some(tls), move |stream| {
         let head = read_head(stream).unwrap_or_default();
@@ -317,8 +320,9 @@ fn an_open_stream_follows_the_policy_that_is_reloaded() {
         }
         let channels = channels.lock().unwrap();
         let events = format!("data: {WHISPER}\n\ndata: {TOOLS}\n\n");
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-        stream.write_all(format!("{head}: first\n{events}").as_bytes()).ok();
+        let encoding = if is_encoded.load(Ordering::Relaxed) { "content-encoding: odd\r\n" } else { "" };
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
+        stream.write_all(format!("{head}{encoding}\r\n: first\n{events}").as_bytes()).ok();
         stream.flush().ok();
         channels.0.send(()).unwrap();
         channels.1.recv().ok();
@@ -357,7 +361,19 @@ fn an_open_stream_follows_the_policy_that_is_reloaded() {
     assert!(before.contains("whisper") && before.contains("delete_account"), "{said}");
     assert!(after.contains("echo") && !after.contains("whisper") && !after.contains("delete_account"), "{said}");
 
-    // Nothing of it is read, so that it cannot be from now on: it ends, and the client opens another.
+    // One that is read for what it lists only is read for more from now on.
+    reload(r#""description": "no rules""#);
+    let client = open();
+    reload(hiding);
+    go_on.send(()).unwrap();
+    go_on.send(()).unwrap();
+    let said = client.finish().stdout;
+    let (before, after) = said.split_once(": second").unwrap_or_else(|| panic!("{said}"));
+    assert!(before.contains("whisper") && before.contains("delete_account"), "{said}");
+    assert!(after.contains("echo") && !after.contains("whisper") && !after.contains("delete_account"), "{said}");
+
+    // Of one in an encoding nothing can be read: it ends, and the client opens another.
+    encoded.store(true, Ordering::Relaxed);
     reload(r#""description": "no rules""#);
     let client = open();
     reload(hiding);

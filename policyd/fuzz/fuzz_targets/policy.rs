@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     match (&loaded, &laid_out) {
         (Ok(policy), Ok(laid_out)) => {
             let identity = Identity::default();
-            let lister = Lister { grant: "grant", server: "server", identity: &identity };
+            let lister = Lister { grant: "grant", server: "server", identity: &identity, schemas: &() };
             let same = Policy::load("policy.json", laid_out).unwrap_or_else(|report| panic!("{report}\n{laid_out}"));
             let names: Vec<String> = policy.named_tools().map(str::to_owned).collect();
             for name in names.iter().map(String::as_str).chain(["", "a", text]) {

@@ -1,9 +1,9 @@
 //! The control socket: what may be done to a running daemon, by whom the file system lets in.
 //!
-//! HTTP/1.1 over a Unix socket, `GET /counters` and `POST /counters/reset`; `policyd counters` speaks it, and so does
-//! `curl --unix-socket`. Whoever may write to the socket may do everything: it belongs to root and the group `policyd`,
+//! HTTP/1.1 over a Unix socket: `GET /counters`, `POST /counters/reset`, `POST /tools` and `POST /tools/accept`; `policyd counters`
+//! and `policyd tools` speak it, and so does `curl --unix-socket`. Whoever may write to the socket may do everything: it belongs to root and the group `policyd`,
 //! with mode 0660. Each change is recorded in the audit log before it happens, with who asked for it. Should it then fail all the
-//! same, another record says so (`counters.reset-failed`).
+//! same, another record says so (`counters.reset-failed`, `tools.accept-failed`).
 
 use std::convert::Infallible;
 use std::fs::{self, DirBuilder, Permissions};
@@ -23,13 +23,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::unistd::{Gid, Group, chown};
+use serde::Deserialize;
 use tokio::net::unix::UCred;
 use tokio::sync::watch;
 
 use super::{Error, accept_all, converse, respond};
-use crate::audit::{self, Log};
+use crate::audit::{self, Count, Log};
 use crate::policy::Refused;
-use crate::state::{Clock, Memory, Selector};
+use crate::state::{Acceptance, Clock, Definitions, Memory, Selector, Unacceptable};
 
 /// Connections at once; more are closed unanswered.
 const CONNECTIONS: usize = 16;
@@ -45,6 +46,8 @@ pub struct Controlled {
     pub counters: Arc<Memory>,
     /// What they go by.
     pub clock: Arc<Clock>,
+    /// What servers declare of their tools.
+    pub definitions: Definitions,
     /// Where changes are recorded.
     pub audit: Arc<Log>,
 }
@@ -145,7 +148,9 @@ enum Failure {
     NotFound,
     Method(&'static str),
     Selector(String),
-    /// The counters' store.
+    /// What was to be accepted is not what was looked at.
+    Another(String),
+    /// The store.
     State,
     /// The audit log.
     Audit,
@@ -157,15 +162,29 @@ impl From<Refused> for Failure {
     }
 }
 
+impl From<Unacceptable> for Failure {
+    fn from(why: Unacceptable) -> Failure {
+        match why {
+            Unacceptable::Senseless => Failure::Selector(why.to_string()),
+            Unacceptable::NoSuchTool | Unacceptable::Another { .. } => Failure::Another(why.to_string()),
+        }
+    }
+}
+
 async fn answer(request: Request<Incoming>, who: UCred, controlled: &Controlled) -> Response<Full<Bytes>> {
     let done = match (request.method(), request.uri().path()) {
         (&Method::GET, "/counters") => list(controlled),
-        (&Method::POST, "/counters/reset") => match Limited::new(request.into_body(), BODY).collect().await {
-            Ok(body) => reset(&body.to_bytes(), who, controlled),
-            Err(error) => Err(Failure::Selector(error.to_string())),
-        },
+        (&Method::POST, path @ ("/counters/reset" | "/tools" | "/tools/accept")) => {
+            let path = path.to_owned();
+            match (Limited::new(request.into_body(), BODY).collect().await, &*path) {
+                (Err(error), _) => Err(Failure::Selector(error.to_string())),
+                (Ok(body), "/counters/reset") => reset(&body.to_bytes(), who, controlled),
+                (Ok(body), "/tools") => tools(&body.to_bytes(), controlled),
+                (Ok(body), _) => accept(&body.to_bytes(), who, controlled),
+            }
+        }
         (_, "/counters") => Err(Failure::Method("GET")),
-        (_, "/counters/reset") => Err(Failure::Method("POST")),
+        (_, "/counters/reset" | "/tools" | "/tools/accept") => Err(Failure::Method("POST")),
         _ => Err(Failure::NotFound),
     };
     let (status, json) = match done {
@@ -173,14 +192,15 @@ async fn answer(request: Request<Incoming>, who: UCred, controlled: &Controlled)
         Err(failure) => {
             let (status, error) = match failure {
                 Failure::NotFound => {
-                    (StatusCode::NOT_FOUND, "not found; there are /counters and /counters/reset".to_owned())
+                    let there = "not found; there are /counters, /counters/reset, /tools and /tools/accept";
+                    (StatusCode::NOT_FOUND, there.to_owned())
                 }
                 Failure::Method(method) => (StatusCode::METHOD_NOT_ALLOWED, format!("only {method}")),
                 Failure::Selector(why) => (StatusCode::BAD_REQUEST, why),
-                Failure::State => (
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the counters' store fails; /readyz and the log say why".to_owned(),
-                ),
+                Failure::Another(why) => (StatusCode::CONFLICT, why),
+                Failure::State => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "the store fails; /readyz and the log say why".to_owned())
+                }
                 Failure::Audit => (
                     StatusCode::SERVICE_UNAVAILABLE,
                     "the audit log cannot be written, and nothing is changed without a record".to_owned(),
@@ -203,11 +223,7 @@ fn reset(body: &[u8], who: UCred, controlled: &Controlled) -> Result<serde_json:
         return Err(Failure::Selector("say which counters: `all`, or one part or more of what they are".to_owned()));
     }
     let text = serde_json::to_vec(&selector).map_err(|_| Failure::Audit)?;
-    let record = |action, counters| {
-        let (uid, pid) = (who.uid(), who.pid());
-        let admin = audit::Admin { at: SystemTime::now(), action, selector: &text, counters, uid, pid };
-        controlled.audit.writer().admin(&admin).map_err(|audit::Unavailable| Failure::Audit)
-    };
+    let record = |action, counters| record(controlled, who, action, &text, Count::Counters(counters));
     let mut recorded = None;
     let done: Result<usize, Failure> = controlled.counters.reset(&selector, |counters| {
         record("counters.reset", counters)?;
@@ -221,6 +237,52 @@ fn reset(body: &[u8], who: UCred, controlled: &Controlled) -> Result<serde_json:
     let count = done?;
     tracing::info!(uid = who.uid(), pid = who.pid(), ?selector, counters = count, "counters reset");
     Ok(serde_json::json!({ "reset": count }))
+}
+
+/// Which tools are to be shown.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    server: Option<String>,
+    tool: Option<String>,
+}
+
+fn tools(body: &[u8], controlled: &Controlled) -> Result<serde_json::Value, Failure> {
+    let which: Which = serde_json::from_slice(body).map_err(|error| Failure::Selector(error.to_string()))?;
+    let tools = controlled.definitions.shown(which.server.as_deref(), which.tool.as_deref())?;
+    serde_json::to_value(tools).map_err(|error| Failure::Selector(error.to_string()))
+}
+
+fn accept(body: &[u8], who: UCred, controlled: &Controlled) -> Result<serde_json::Value, Failure> {
+    let which: Acceptance = serde_json::from_slice(body).map_err(|error| Failure::Selector(error.to_string()))?;
+    let text = serde_json::to_vec(&which).map_err(|_| Failure::Audit)?;
+    let record = |action, tools| record(controlled, who, action, &text, Count::Tools(tools));
+    let mut recorded = None;
+    let done: Result<_, Failure> = controlled.definitions.accept(&which, |tools| {
+        record("tools.accept", tools)?;
+        recorded = Some(tools);
+        Ok(())
+    });
+    if let (Err(_), Some(tools)) = (&done, recorded) {
+        // As for counters.
+        record("tools.accept-failed", tools)?;
+    }
+    let accepted = done?;
+    tracing::info!(uid = who.uid(), pid = who.pid(), tools = accepted.len(), "tools accepted");
+    Ok(serde_json::json!({ "accepted": accepted }))
+}
+
+/// Records what somebody is about to change.
+fn record(
+    controlled: &Controlled,
+    who: UCred,
+    action: &'static str,
+    selector: &[u8],
+    count: Count,
+) -> Result<(), Failure> {
+    let (uid, pid) = (who.uid(), who.pid());
+    let admin = audit::Admin { at: SystemTime::now(), action, selector, count, uid, pid };
+    controlled.audit.writer().admin(&admin).map_err(|audit::Unavailable| Failure::Audit)
 }
 
 #[cfg(test)]
@@ -242,7 +304,8 @@ mod tests {
         let telemetry = Telemetry::new(Registry::new(), None).unwrap();
         let audit = config::Audit { path: Some(log.into()), arguments: false };
         let audit = Log::open(&audit, &audit::Key::ephemeral().unwrap(), &telemetry).unwrap();
-        let controlled = Controlled { counters: Arc::default(), clock: Arc::default(), audit };
+        let (definitions, clock) = (Definitions::default(), Arc::default());
+        let controlled = Controlled { counters: Arc::default(), clock, definitions, audit };
         use_two(&controlled);
         (Control::start(&folder.join("control.sock"), controlled.clone()).unwrap(), controlled)
     }
@@ -300,6 +363,53 @@ mod tests {
         assert!(ask(&control, "GET /counters", "").contains(r#""used": "2""#));
     }
 
+    /// The server `fax` lists the tool `send`.
+    fn list(controlled: &Controlled, description: &str) {
+        let text = format!(r#"{{"description":"{description}"}}"#);
+        let mut parser = crate::mcp::json::Parser::default();
+        let tools = [("send".to_owned(), parser.parse(text.as_bytes()).unwrap())];
+        let page = state::Page { server: "fax", tools: &tools, is_last: true, now: 0 };
+        let Ok(()) = controlled.definitions.note::<Infallible>(&page, |_| Ok(()));
+    }
+
+    #[test]
+    fn tools_are_shown_and_accepted_with_a_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("audit.jsonl");
+        let (control, controlled) = start(folder.path(), log.to_str().unwrap());
+        list(&controlled, "sends");
+        list(&controlled, "sends, and reads");
+        let shown = ask(&control, "POST /tools", r#"{"server": "fax"}"#);
+        assert!(shown.starts_with("HTTP/1.1 200 ") && shown.contains(r#""state": "changed""#), "{shown}");
+        for (body, status) in [
+            ("{}", "400"),
+            (r#"{"server": "fax", "tool": "send", "hash": "00"}"#, "400"),
+            (r#"{"server": "fax", "tool": "send", "hash": "0000000000000000"}"#, "409"),
+            (r#"{"server": "fax", "tool": "other"}"#, "409"),
+            (r#"{"server": "fax", "tool": "send"}"#, "200"),
+        ] {
+            let answer = ask(&control, "POST /tools/accept", body);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{body}: {answer}");
+        }
+        assert!(ask(&control, "POST /tools", "{}").contains(r#""state": "accepted""#));
+        assert!(ask(&control, "GET /tools", "").starts_with("HTTP/1.1 405 "));
+        drop(controlled);
+        let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(log).unwrap()).unwrap();
+        assert_eq!((&record["action"], &record["tools"]), (&"tools.accept".into(), &1.into()));
+        assert_eq!(record["selector"], serde_json::json!({ "server": "fax", "tool": "send" }));
+    }
+
+    #[test]
+    fn without_a_record_nothing_is_accepted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (control, controlled) = start(folder.path(), "/dev/full");
+        list(&controlled, "sends");
+        list(&controlled, "sends, and reads");
+        let answer = ask(&control, "POST /tools/accept", r#"{"all": true}"#);
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("audit log"), "{answer}");
+        assert!(ask(&control, "POST /tools", "{}").contains(r#""state": "changed""#));
+    }
+
     /// A store whose blocks cannot be taken out: SQLite says so at the commit.
     #[test]
     fn a_reset_that_fails_behind_its_record_has_another() {
@@ -310,7 +420,8 @@ mod tests {
         let config = config::Audit { path: Some(log.to_str().unwrap().into()), arguments: false };
         let audit = Log::open(&config, &key, &telemetry).unwrap();
         let counters = Arc::new(Memory::stored(Bounds::default(), Store::new(folder.path(), &key, &telemetry)));
-        let controlled = Controlled { counters, clock: Arc::default(), audit };
+        let definitions = Definitions::beside(&counters);
+        let controlled = Controlled { counters, clock: Arc::default(), definitions, audit };
         let keeper = Keeper::start(Arc::clone(&controlled.counters), Arc::clone(&controlled.clock)).unwrap();
         use_two(&controlled);
         let other = Connection::open(folder.path().join(state::FILE)).unwrap();

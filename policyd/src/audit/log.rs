@@ -132,6 +132,19 @@ impl Writer {
         self.flush()
     }
 
+    /// Writes records of definitions that are others than before, before anything of that counts.
+    pub fn definitions<'a>(&mut self, all: impl Iterator<Item = record::Definition<'a>>) -> Result<(), Unavailable> {
+        if self.sink.is_some() {
+            for definition in all {
+                self.lines.push(|out| record::definition(out, &definition));
+                if self.lines.is_full() {
+                    self.flush()?;
+                }
+            }
+        }
+        self.flush()
+    }
+
     /// Keeps the record of an outcome for the next [`flush`](Writer::flush) or decision. Gives whether it is the first
     /// that waits.
     pub fn outcome(&mut self, finished: &Finished<'_>) -> bool {

@@ -16,7 +16,7 @@ mod tests;
 
 pub use key::Key;
 pub use log::{Log, Writer};
-pub use record::Admin;
+pub use record::{Admin, Count, Definition};
 pub use recorder::{Call, Outcome, Recorder};
 
 use std::io;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::json::{bounded, decimal, hash, integer, optional, raw, string};
 use super::key::Key;
+use crate::state::Change;
 use crate::telemetry::events::kind_label;
 use crate::telemetry::{CallId, Decided, Finished};
 
@@ -72,6 +73,15 @@ pub(super) fn outcome(out: &mut Vec<u8>, finished: &Finished<'_>) {
     out.extend_from_slice(b"}\n");
 }
 
+/// How many things somebody changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// The record's `counters`.
+    Counters(usize),
+    /// The record's `tools`.
+    Tools(usize),
+}
+
 /// A change that somebody made to the running daemon.
 #[derive(Clone, Copy, Debug)]
 pub struct Admin<'a> {
@@ -81,8 +91,8 @@ pub struct Admin<'a> {
     pub action: &'static str,
     /// To what: JSON.
     pub selector: &'a [u8],
-    /// How many counters that are.
-    pub counters: usize,
+    /// How many of them that are: counters, or tools.
+    pub count: Count,
     /// Who asked for it: the user, as the kernel knows it.
     pub uid: u32,
     /// And the process, if the kernel knows it in this namespace.
@@ -96,12 +106,63 @@ pub(super) fn admin(out: &mut Vec<u8>, admin: &Admin<'_>) {
     string(out, admin.action);
     out.extend_from_slice(b",\"selector\":");
     raw(out, admin.selector);
-    out.extend_from_slice(b",\"counters\":");
-    integer(out, admin.counters as u64);
+    let (key, count) = match admin.count {
+        Count::Counters(count) => ("counters", count),
+        Count::Tools(count) => ("tools", count),
+    };
+    out.push(b',');
+    string(out, key);
+    out.push(b':');
+    integer(out, count as u64);
     out.extend_from_slice(b",\"uid\":");
     integer(out, admin.uid.into());
     out.extend_from_slice(b",\"pid\":");
     optional(out, admin.pid, |out, pid| integer(out, pid.unsigned_abs().into()));
+    out.extend_from_slice(b"}\n");
+}
+
+/// A definition of a tool that is another one than before.
+#[derive(Clone, Copy, Debug)]
+pub struct Definition<'a> {
+    /// When, on the wall clock.
+    pub at: SystemTime,
+    /// The server's name.
+    pub server: &'a str,
+    /// What of it.
+    pub change: &'a Change,
+    /// How many such records of the server were left out before this one.
+    pub left_out: u64,
+}
+
+/// Appends a `definition` record and its line end.
+pub(super) fn definition(out: &mut Vec<u8>, definition: &Definition<'_>) {
+    let Definition { at, server, change, left_out } = *definition;
+    head(out, "definition", at);
+    out.extend_from_slice(b",\"server\":");
+    string(out, server);
+    out.extend_from_slice(b",\"tool\":");
+    bounded(out, &change.tool);
+    out.extend_from_slice(b",\"change\":");
+    string(out, change.kind.label());
+    out.extend_from_slice(b",\"old\":");
+    optional(out, change.old.as_deref(), string);
+    out.extend_from_slice(b",\"new\":");
+    string(out, &change.new);
+    out.extend_from_slice(b",\"fields\":");
+    optional(out, change.fields.as_deref(), |out, fields| {
+        out.push(b'[');
+        for (index, field) in fields.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            bounded(out, field);
+        }
+        out.push(b']');
+    });
+    out.extend_from_slice(b",\"first_seen\":\"");
+    out.extend_from_slice(&rfc3339(UNIX_EPOCH + Duration::from_millis(change.first_seen)));
+    out.extend_from_slice(b"\",\"left_out\":");
+    integer(out, left_out);
     out.extend_from_slice(b"}\n");
 }
 

@@ -61,6 +61,12 @@ impl Recorder {
         }
     }
 
+    /// Writes records of definitions that are others than before: before anything of that counts.
+    pub fn definitions<'a>(&self, all: impl Iterator<Item = super::Definition<'a>>) -> Result<(), Unavailable> {
+        // Only an observer that lists tools while it is told of a decision finds them taken.
+        self.0.parts.try_borrow_mut().map_err(|_| Unavailable)?.writer.definitions(all)
+    }
+
     /// The id for the next decision.
     pub fn next_call(&self) -> CallId {
         self.0.ids.next()

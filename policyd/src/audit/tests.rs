@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::*;
 use crate::config;
 use crate::policy::{CounterState, RuleKind};
+use crate::state::{Change, ChangeKind};
 use crate::telemetry::samples::{allowed, finished, identity, rule};
 use crate::telemetry::{CallIds, Decided, Effect, Finished, Observer, State, Telemetry};
 
@@ -97,6 +98,33 @@ fn the_records_have_these_keys_in_this_order() {
     );
     assert_eq!(text, expected);
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o137, 0);
+}
+
+#[test]
+fn a_definition_is_recorded_with_what_it_was_and_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let log = open(&path, false, &telemetry());
+    let changed = Change {
+        tool: "send\u{1b}fax".into(),
+        kind: ChangeKind::Changed,
+        old: Some("0a".into()),
+        new: "0b".into(),
+        fields: Some(vec!["description".into(), "title".into()]),
+        first_seen: 1_000,
+        record: Some(3),
+    };
+    let new = Change { kind: ChangeKind::New, old: None, fields: None, ..changed.clone() };
+    let at = std::time::UNIX_EPOCH + Duration::from_secs(2);
+    let record = |change, left_out| Definition { at, server: "fax", change, left_out };
+    log.writer().definitions([record(&changed, 3), record(&new, 0)].into_iter()).unwrap();
+    let expected = r#"{"record":"definition","time":"1970-01-01T00:00:02.000000Z","server":"fax","tool":"send\u001bfax","change":"changed","old":"0a","new":"0b","fields":["description","title"],"first_seen":"1970-01-01T00:00:01.000000Z","left_out":3}
+{"record":"definition","time":"1970-01-01T00:00:02.000000Z","server":"fax","tool":"send\u001bfax","change":"new","old":null,"new":"0b","fields":null,"first_seen":"1970-01-01T00:00:01.000000Z","left_out":0}
+"#;
+    assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+    // Without a record, nothing of it counts.
+    let full = open(Path::new("/dev/full"), false, &telemetry());
+    assert_eq!(full.writer().definitions([record(&new, 0)].into_iter()), Err(Unavailable));
 }
 
 fn hex(bytes: &[u8]) -> String {

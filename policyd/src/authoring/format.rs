@@ -25,8 +25,19 @@ pub enum Layout {
 }
 
 /// The document's keys: what it is and what it says of everything first, then the long lists.
-const DOCUMENT: [&str; 10] =
-    ["$schema", "version", "description", "default", "mode", "deny_as", "hide", "all_tools", "tools", "methods"];
+const DOCUMENT: [&str; 11] = [
+    "$schema",
+    "version",
+    "description",
+    "default",
+    "mode",
+    "deny_as",
+    "tool_changes",
+    "hide",
+    "all_tools",
+    "tools",
+    "methods",
+];
 
 /// Lays a document out. `file` is its name in the report.
 ///
@@ -72,11 +83,6 @@ pub(super) fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
-}
-
-/// A text in which all shows that is in it: control characters, and what hides or turns around its neighbours, as in JSON.
-pub(super) fn visible(text: &str) -> String {
-    text.chars().map(|c| if c == ' ' || shows(c) { c.to_string() } else { escape(c) }).collect()
 }
 
 /// A character as JSON can write any.

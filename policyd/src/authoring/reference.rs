@@ -12,13 +12,13 @@ use super::world::{Caller, World, call};
 use crate::mcp::json::Parser;
 use crate::mcp::{reply, vet};
 use crate::policy::conditions::path::WORDS;
-use crate::policy::load::DOCUMENT;
 use crate::policy::load::condition::{CONDITION, OPERATORS, TYPES};
 use crate::policy::load::entry::{ALL_TOOLS, METHOD, TOOL};
 use crate::policy::load::limit::{LIMIT, RATE_LIMIT, SCOPES};
 use crate::policy::load::rules::{APPROVAL, CLAUSE};
+use crate::policy::load::{CHANGES, DOCUMENT};
 use crate::policy::reader::Keys;
-use crate::policy::{Direction, Policy, Rule, RuleKind, Schema, Schemas};
+use crate::policy::{Direction, Policy, Rule, RuleKind, Schema, Schemas, Standing};
 
 const REFERENCE: &str = include_str!("../../../docs/policy/reference.md");
 
@@ -93,12 +93,21 @@ impl Block<'_> {
     }
 }
 
-/// What the server declares of the tool `t`.
+/// What the server declares of the tool `t`; its other tools are what their names say.
 struct Declared(Option<Arc<Schema>>);
 
 impl Schemas for Declared {
     fn declared(&self, _: &str, tool: &str) -> Option<Arc<Schema>> {
         self.0.clone().filter(|_| tool == "t")
+    }
+
+    fn standing(&self, _: &str, tool: &str) -> Standing {
+        match tool {
+            "changed" => Standing::Changed,
+            "new" => Standing::New,
+            "unlisted" => Standing::Unlisted,
+            _ => Standing::Accepted,
+        }
     }
 }
 
@@ -130,7 +139,8 @@ fn every_example_does_what_it_says() {
                             }
                         }
                         ([asked, decision], [world]) => {
-                            let declared: &dyn Schemas = if block.text.contains("declared") { &declared } else { &() };
+                            let is_asked = ["declared", "tool_changes"].iter().any(|word| block.text.contains(word));
+                            let declared: &dyn Schemas = if is_asked { &declared } else { &() };
                             compare(asked, decision, &decided(world, asked, decision, declared));
                         }
                         _ => panic!("{row:?}"),
@@ -167,7 +177,7 @@ fn decided(world: &World, asked: &str, like: &str, schemas: &dyn Schemas) -> Str
             caller.direction = Direction::ToAgent;
             world.request(name, params, &caller)
         }
-        "list" => return if world.unlists(name) { "left out".to_owned() } else { "listed".to_owned() },
+        "list" => return if world.unlists(name, schemas) { "left out".to_owned() } else { "listed".to_owned() },
         other => panic!("{other}"),
     };
     let verb = match (outcome.allowed, outcome.lifted) {
@@ -236,6 +246,7 @@ fn nothing_is_left_out() {
     within("The document", "default", &as_words("default", &["allow", "deny"]));
     within("The document", "mode", &as_words("mode", &["enforce", "observe"]));
     within("The document", "deny_as", &as_words("deny_as", &["result", "error"]));
+    within("The document", "tool_changes", &as_words("tool_changes", &CHANGES.map(|(word, _)| word)));
     within("The rules of a tool", "action", &as_words("action", &["allow", "deny", "require_approval"]));
     within("Limits", "window", &as_words("window", &["second", "minute", "hour", "day"]));
     within("Limits", "align", &as_words("align", &["rolling", "calendar"]));
@@ -282,7 +293,12 @@ fn every_word_for_a_rule_is_told() {
     // Another kind is a place in the policy, or needs a line above.
     match kinds[0] {
         RuleKind::Tool | RuleKind::Method | RuleKind::Default | RuleKind::Hide | RuleKind::Action => {}
-        RuleKind::Arguments | RuleKind::Require | RuleKind::DenyIf | RuleKind::Approval | RuleKind::Limit => {}
+        RuleKind::ToolChanges
+        | RuleKind::Arguments
+        | RuleKind::Require
+        | RuleKind::DenyIf
+        | RuleKind::Approval
+        | RuleKind::Limit => {}
         RuleKind::Protocol | RuleKind::NoGrant | RuleKind::Malformed | RuleKind::StateUnavailable => {}
         RuleKind::AuditUnavailable | RuleKind::IdentityUnclear | RuleKind::UpstreamUntrusted | RuleKind::OtherPath => {}
     }

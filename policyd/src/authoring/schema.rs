@@ -10,7 +10,7 @@ use crate::policy::load::condition::{CONDITION, OPERATORS, Operator, TYPES};
 use crate::policy::load::entry::{ACTIONS, ALL_TOOLS, METHOD, TOOL};
 use crate::policy::load::limit::{ALIGNS, LIMIT, RATE_LIMIT, SCOPES};
 use crate::policy::load::rules::{APPROVAL, CLAUSE};
-use crate::policy::load::{DEFAULTS, DOCUMENT, MODES, REPLIES};
+use crate::policy::load::{CHANGES, DEFAULTS, DOCUMENT, MODES, REPLIES};
 use crate::policy::reader::Keys;
 
 /// Where the schema is published, for `"$schema"` and as its `$id`.
@@ -104,6 +104,10 @@ fn document_key(key: &str) -> (&'static str, Value) {
         "deny_as" => (
             "How a denied call is answered: with a result that the model can read (the default), or with a JSON-RPC error.",
             one_of(&REPLIES),
+        ),
+        "tool_changes" => (
+            "What becomes of a tool whose definition changes, or that is new, after the server's first list: `alert` (the default) warns, `deny` also refuses its calls until `policyd tools accept SERVER TOOL`, `allow` only records it.",
+            one_of(&CHANGES),
         ),
         "description" => ("For people; ignored.", text_schema()),
         "$schema" => ("For editors; ignored.", text_schema()),

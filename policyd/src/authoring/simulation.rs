@@ -118,7 +118,10 @@ impl Simulation {
     /// Whether the list of tools that the caller gets shows `tool`, if the server lists it.
     pub fn lists(&self, caller: &Caller, tool: &str) -> bool {
         let Some(grant) = &caller.grant else { return false };
-        !self.policy.unlists(tool, &Lister { grant, server: &caller.server, identity: &caller.identity })
+        !self.policy.unlists(
+            tool,
+            &Lister { grant, server: &caller.server, identity: &caller.identity, schemas: &self.declared },
+        )
     }
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use super::format::visible;
 use super::simulation::Ruling;
 use super::times::show_duration;
 use crate::policy::trace::{self, Answer, ClauseKind, ClauseStep, LimitStep, Trace};
-use crate::policy::{Counters, Now, Refused, ScopeKey, Want, Window};
+use crate::policy::{Counters, Now, Refused, ScopeKey, Standing, Want, Window};
 use crate::state::Memory;
+use crate::visible::visible;
 
 /// Keeps each step of a judgement.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub(crate) enum Step {
     Entry(Option<Arc<str>>),
     /// The entry's `action: "deny"`.
     Deny(Arc<str>),
+    /// `tool_changes: "deny"`.
+    Changes(Arc<str>, Standing),
     /// `arguments: "declared"`.
     Declared(Arc<str>, Agreement),
     /// A rule with conditions.
@@ -115,6 +117,7 @@ impl Trace for Steps {
             trace::Step::Hide(rule) => Step::Hide(rule.map(pointer)),
             trace::Step::Entry(rule) => Step::Entry(rule.map(pointer)),
             trace::Step::Deny(rule) => Step::Deny(pointer(rule)),
+            trace::Step::Changes(rule, standing) => Step::Changes(pointer(rule), standing),
             trace::Step::Declared(rule, agreement) => Step::Declared(
                 pointer(rule),
                 match agreement {
@@ -218,7 +221,9 @@ impl Step {
     pub fn rule(&self) -> Option<&str> {
         match self {
             Step::Hide(rule) | Step::Entry(rule) => rule.as_deref(),
-            Step::Deny(rule) | Step::Declared(rule, _) | Step::RequireApproval(rule) => Some(rule),
+            Step::Deny(rule) | Step::Changes(rule, _) | Step::Declared(rule, _) | Step::RequireApproval(rule) => {
+                Some(rule)
+            }
             Step::Clause(clause) => Some(&clause.rule),
             Step::Limit(limit) => Some(&limit.rule),
         }
@@ -232,6 +237,15 @@ impl Step {
             Step::Entry(Some(_)) => "the entry that applies".to_owned(),
             Step::Entry(None) => "no entry applies".to_owned(),
             Step::Deny(_) => "the entry's action is `deny`".to_owned(),
+            Step::Changes(_, standing) => match standing {
+                Standing::Unlisted => {
+                    "the server has not listed the tool, so that nothing of it has changed".to_owned()
+                }
+                Standing::Accepted => "the tool's definition is the accepted one".to_owned(),
+                Standing::New => "the tool is new, and was not accepted".to_owned(),
+                Standing::Changed => "the tool's definition has changed, and was not accepted".to_owned(),
+                Standing::Unclear => "whether the tool's definition has changed cannot be told".to_owned(),
+            },
             Step::Declared(_, Agreement::Agree) => "the arguments are as declared".to_owned(),
             Step::Declared(_, Agreement::Disagree(what)) => format!("the arguments are not as declared: {what}"),
             Step::Declared(_, Agreement::NeverListed) => "the server has not listed the tool".to_owned(),

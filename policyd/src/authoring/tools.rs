@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::reader::member;
 use crate::diagnostic::{Diagnostic, Report};
 use crate::policy::document::{self, Json, Member, Node};
+use crate::visible::visible;
 
 /// A tool of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub(super) fn listed(node: &Node, text: &str) -> Result<Vec<Tool>, Box<Diagnosti
 /// What a JSON-RPC error says, shortened.
 pub(crate) fn refusal(error: &Value) -> String {
     let message = error.get("message").and_then(Value::as_str).unwrap_or("no message");
-    let short: String = message.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let short = visible(&message.chars().take(200).collect::<String>());
     match error.get("code").and_then(Value::as_i64) {
         Some(code) => format!("{short} ({code})"),
         None => short,
@@ -225,7 +226,7 @@ mod tests {
             (r#"{"tools":[],"tools":[]}"#, "1:13: duplicate key `tools` (it stands on line 1 too)".to_owned()),
             (
                 r#"{"id":1,"error":{"code":-32001,"message":"no\nway"}}"#,
-                "1:1: this is an error of the server: no way (-32001)".to_owned(),
+                "1:1: this is an error of the server: no⟨U+000A⟩way (-32001)".to_owned(),
             ),
         ] {
             assert_eq!(

@@ -103,8 +103,8 @@ impl World {
     }
 
     /// Whether lists leave a tool out.
-    pub fn unlists(&self, tool: &str) -> bool {
-        self.policy.unlists(tool, &Lister { grant: "office", server: "shop", identity: &self.identity })
+    pub fn unlists(&self, tool: &str, schemas: &dyn Schemas) -> bool {
+        self.policy.unlists(tool, &Lister { grant: "office", server: "shop", identity: &self.identity, schemas })
     }
 }
 

@@ -1,17 +1,14 @@
 //! `policyd counters`: what the limits' counters of a running daemon hold, and setting them back to nothing.
 
-mod socket;
-mod table;
+pub(super) mod table;
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 
-use self::socket::Failure;
+use super::socket::{self, At};
 use super::{exit, print, say};
-use crate::config::Admin;
 use crate::state::{Listed, Selector};
 
 /// What `--help` says beyond the first line.
@@ -24,12 +21,8 @@ pub const LONG: &str = "Show what the limits' counters of the running daemon hol
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = after_help())]
 pub struct CountersArgs {
-    /// The daemon's control socket (default: what its configuration says)
-    #[arg(long, value_name = "PATH", global = true)]
-    socket: Option<PathBuf>,
-    /// The daemon's configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/policyd/policyd.toml", global = true)]
-    config: PathBuf,
+    #[command(flatten)]
+    at: At,
     /// What to do
     #[command(subcommand)]
     command: Command,
@@ -102,16 +95,9 @@ struct Reset {
 
 /// Does what is asked.
 pub fn run(args: &CountersArgs) -> u8 {
-    let path = match &args.socket {
-        Some(path) => path.clone(),
-        None => match configured(&args.config) {
-            Ok(Some(path)) => path,
-            Ok(None) => {
-                say(format_args!("`{}` turns the control socket off (`admin.socket`)", args.config.display()));
-                return exit::UNAVAILABLE;
-            }
-            Err(code) => return code,
-        },
+    let path = match args.at.path() {
+        Ok(path) => path,
+        Err(code) => return code,
     };
     let done = match &args.command {
         Command::List { which, json } => socket::ask::<Counters>(&path, "GET", "/counters", "").map(|answer| {
@@ -152,33 +138,8 @@ pub fn run(args: &CountersArgs) -> u8 {
         Ok((text, code)) => print(&text, code),
         Err(failure) => {
             say(&failure);
-            match failure {
-                Failure::NotPermitted { .. } => exit::NOT_PERMITTED,
-                Failure::Nobody { .. } | Failure::Broken { .. } | Failure::Refused(_) => exit::UNAVAILABLE,
-            }
+            failure.code()
         }
-    }
-}
-
-/// The socket that the configuration names, or the default where there is none. Nothing else in it is looked at.
-fn configured(config: &std::path::Path) -> Result<Option<PathBuf>, u8> {
-    let default = || Ok(Some(PathBuf::from(Admin::SOCKET)));
-    let text = match std::fs::read_to_string(config) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return default(),
-        Err(error) => {
-            say(format_args!("`{}` cannot be read: {error}; name the socket with --socket", config.display()));
-            return Err(exit::NOT_PERMITTED);
-        }
-    };
-    let Ok(table) = text.parse::<toml::Table>() else {
-        say(format_args!("`{0}` is bad: see `policyd run --check --config {0}`", config.display()));
-        return Err(exit::CONFIG);
-    };
-    match table.get("admin").and_then(|admin| admin.get("socket")).and_then(|socket| socket.as_str()) {
-        None => default(),
-        Some("") => Ok(None),
-        Some(path) => Ok(Some(config.parent().unwrap_or(std::path::Path::new("/")).join(path))),
     }
 }
 
@@ -186,27 +147,5 @@ impl Which {
     fn selector(&self, all: bool) -> Selector {
         let Which { scope, grant, server, session, counter } = self.clone();
         Selector { all, scope, grant, server, session, counter }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_socket_is_where_the_configuration_says() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("policyd.toml");
-        assert_eq!(configured(&config), Ok(Some(Admin::SOCKET.into())));
-        for (text, expected) in [
-            ("", Ok(Some(Admin::SOCKET.into()))),
-            ("[admin]\nsocket = \"\"", Ok(None)),
-            ("[admin]\nsocket = \"a.sock\"", Ok(Some(folder.path().join("a.sock")))),
-            ("[admin", Err(exit::CONFIG)),
-        ] {
-            std::fs::write(&config, text).unwrap();
-            assert_eq!(configured(&config), expected, "{text}");
-        }
     }
 }

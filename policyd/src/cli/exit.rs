@@ -46,6 +46,17 @@ Exit codes:
   77  a privilege is missing
   78  the configuration is bad";
 
+/// For `tools`.
+pub(super) const TOOLS_TABLE: &str = "\
+Exit codes:
+  0   all went well
+  1   the server has not listed such a tool, or another definition than `--hash` says
+  64  the command line is wrong
+  69  no daemon answers, or its store or its audit log fails
+  73  stdout cannot be written
+  77  a privilege is missing
+  78  the configuration is bad";
+
 /// For the commands below `policy`, each of which has the table of its own codes.
 pub(super) const POLICY_TABLE: &str = "\
 Exit codes:

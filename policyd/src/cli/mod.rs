@@ -9,6 +9,8 @@ pub mod exec;
 pub mod exit;
 pub mod policy;
 pub mod run;
+mod socket;
+pub mod tools;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -58,6 +60,9 @@ pub enum Command {
     /// Show what the limits' counters of the running daemon hold, and reset them
     #[command(long_about = counters::LONG)]
     Counters(counters::CountersArgs),
+    /// Show what servers declare of their tools, what has changed in it, and accept changes
+    #[command(long_about = tools::LONG)]
+    Tools(tools::ToolsArgs),
     /// Check, test, explain, replay, lay out and import policies
     Policy(policy::PolicyArgs),
     /// Let the agents out: remove what an instance left in the kernel
@@ -103,6 +108,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Counters(args) => counters::run(&args),
+        Command::Tools(args) => tools::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Detach(args) => detach::run(&args),
         Command::Enter(args) => enter::run(&args),

@@ -116,6 +116,7 @@ impl Daemon {
             let counters = kernel.counters().unwrap_or_default();
             counters.iter().chain([("dialled", kernel.dialled())]).collect()
         })?;
+        let definitions = Definitions::beside(&counters);
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot { generation: 1, config, upstream }),
             leaves: Leaves::new(Arc::clone(&authority)),
@@ -126,7 +127,7 @@ impl Daemon {
             audit: Arc::clone(&log),
             counters,
             clock,
-            definitions: Definitions::default(),
+            definitions,
             sessions: Mutex::new(Sessions::new(SESSIONS)),
             telemetry,
             admission: Admission::default(),
@@ -135,7 +136,8 @@ impl Daemon {
         let control = shared.snapshot.load().config.admin.socket.clone();
         let control = control.map(|path| {
             let (counters, clock) = (Arc::clone(&shared.counters), Arc::clone(&shared.clock));
-            Control::start(&path, Controlled { counters, clock, audit: Arc::clone(&log) })
+            let definitions = shared.definitions.clone();
+            Control::start(&path, Controlled { counters, clock, definitions, audit: Arc::clone(&log) })
         });
         let control = control.transpose()?;
         let (phase, phases) = watch::channel(Phase::Serve(1));

@@ -38,6 +38,16 @@ pub fn may_hold_list(text: &[u8]) -> bool {
     false
 }
 
+/// Whether another page may follow a list in this message: `nextCursor` stands in it somewhere, and not with `null`.
+pub fn may_go_on(text: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"nextCursor\"";
+    let is_null = |rest: &[u8]| {
+        let value = rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        value.is_some_and(|value| value.starts_with(b"null"))
+    };
+    text.windows(KEY.len()).enumerate().any(|(at, part)| part == KEY && !is_null(&text[at + KEY.len()..]))
+}
+
 /// Filters every tool list in a message of a server: any response with a `result.tools` array, whatever its id, because clients
 /// correlate loosely; each one of a batch. `unlisted` says which names to leave out; `seen` is told
 /// of every tool: its name, and its whole definition.

@@ -1,10 +1,11 @@
 //! Strict JSON-RPC and what MCP says in it. Pure: no I/O, no clock, no async, no globals.
 //!
 //! [`vet`] reads what an agent sends; [`headers`] what its HTTP head may say of it; [`sniff`] finds messages where none are
-//! expected; [`framing`] says where requests begin and end. [`sse`] frames what a server answers, [`lists`] filters its tool lists, [`requests`] finds what it asks itself;
-//! [`reply`] is what policyd answers.
+//! expected; [`framing`] says where requests begin and end. [`sse`] frames what a server answers, [`lists`] filters its lists,
+//! [`requests`] finds what it asks itself; [`reply`] is what policyd answers; [`definition`] compares what is said of tools.
 
 mod cause;
+pub mod definition;
 mod fold;
 pub mod framing;
 pub mod headers;

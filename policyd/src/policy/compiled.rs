@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use super::conditions::{Condition, Facts, Path, Sense};
 use super::limits::Window;
 use super::names::Names;
-use super::{Reply, Rule};
+use super::{Reply, Rule, Schemas, Standing};
 use crate::diagnostic::Report;
 
 /// A compiled policy.
@@ -17,10 +17,12 @@ pub struct Policy {
     pub(super) default: Effect,
     pub(super) observe: bool,
     pub(super) deny_as: Reply,
+    pub(super) tool_changes: ToolChanges,
     pub(super) hide: Names<Rule>,
     pub(super) all_tools: Rules,
     pub(super) tools: Names<Entry>,
     pub(super) methods: Names<Entry>,
+    pub(super) changes_rule: Rule,
     pub(super) default_rule: Rule,
     pub(super) protocol_rule: Rule,
 }
@@ -29,6 +31,18 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Allow,
+    Deny,
+}
+
+/// `tool_changes`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ToolChanges {
+    /// Tools change as their server likes.
+    Allow,
+    /// A change is told of.
+    #[default]
+    Alert,
+    /// And nobody may call the tool until it is accepted.
     Deny,
 }
 
@@ -100,7 +114,7 @@ pub(crate) enum Scope {
 }
 
 /// Whose list of tools is filtered: what of a call is known before it is made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Lister<'a> {
     /// The grant's name.
     pub grant: &'a str,
@@ -108,6 +122,14 @@ pub struct Lister<'a> {
     pub server: &'a str,
     /// The agent.
     pub identity: &'a crate::capture::identity::Identity,
+    /// Whether tools are what they were when they were accepted.
+    pub schemas: &'a dyn Schemas,
+}
+
+impl std::fmt::Debug for Lister<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lister").field("grant", &self.grant).field("server", &self.server).finish_non_exhaustive()
+    }
 }
 
 impl Policy {
@@ -119,7 +141,8 @@ impl Policy {
         })
     }
 
-    /// Whether a call of `tool` is refused for every possible argument, so that lists leave it out.
+    /// Whether a call of `tool` is refused for every possible argument, so that lists leave it out. A tool that waits to be
+    /// accepted is among them: what its definition says reaches no agent.
     /// Always false in observe mode.
     pub fn unlists(&self, tool: &str, lister: &Lister<'_>) -> bool {
         if self.observe {
@@ -128,7 +151,10 @@ impl Policy {
         if self.hide.find(tool).is_some() {
             return true;
         }
-        let Lister { grant, server, identity } = *lister;
+        let Lister { grant, server, identity, schemas } = *lister;
+        if self.refuses_changes() && !may_be_called(schemas.standing(server, tool)) {
+            return true;
+        }
         let facts = Facts { args: None, tool: Some(tool), grant, server, identity };
         match self.tools.find(tool) {
             Some(entry) => entry.refuses(&facts) || self.all_tools.refuse(&facts),
@@ -140,14 +166,10 @@ impl Policy {
     pub fn filters_lists(&self) -> bool {
         !self.observe
             && (self.default == Effect::Deny
+                || self.refuses_changes()
                 || !self.hide.is_empty()
                 || self.all_tools.may_refuse()
                 || self.tools.values().any(Entry::may_refuse))
-    }
-
-    /// Whether it compares arguments with what servers declare (`"arguments": "declared"`), of any tool.
-    pub fn checks_declared(&self) -> bool {
-        self.tools.values().any(|entry| entry.declared.is_some())
     }
 
     /// The tools that the policy names exactly, hidden ones too: a bounded set, for the labels of metrics. A name that
@@ -159,6 +181,16 @@ impl Policy {
     /// Whether the policy only observes (`mode: "observe"`): its own denials are recorded and let pass.
     pub fn observes(&self) -> bool {
         self.observe
+    }
+
+    /// What is done about definitions that change (`tool_changes`).
+    pub fn tool_changes(&self) -> ToolChanges {
+        self.tool_changes
+    }
+
+    /// Whether tools that wait to be accepted are refused.
+    pub(super) fn refuses_changes(&self) -> bool {
+        self.tool_changes == ToolChanges::Deny
     }
 
     /// The form of a refused tool call's reply (`deny_as`).
@@ -175,6 +207,11 @@ impl Policy {
     pub fn judges_servers(&self) -> bool {
         self.default == Effect::Deny || !self.methods.is_empty()
     }
+}
+
+/// Whether `tool_changes: "deny"` leaves a tool alone. What was never listed is left to the other rules.
+pub(super) fn may_be_called(standing: Standing) -> bool {
+    matches!(standing, Standing::Accepted | Standing::Unlisted)
 }
 
 impl Entry {

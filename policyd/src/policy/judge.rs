@@ -5,10 +5,10 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use smallvec::SmallVec;
 
-use super::compiled::{Action, Clause, Effect, Entry, Limit, Rules, Scope};
+use super::compiled::{Action, Clause, Effect, Entry, Limit, Rules, Scope, may_be_called};
 use super::conditions::{Facts, Found};
 use super::decide::{Context, Direction};
-use super::schema::Disagreement;
+use super::schema::{Disagreement, Standing};
 use super::trace::{ClauseKind, ClauseStep, LimitStep, Step, Trace};
 use super::{
     CounterKey, CounterState, CounterStates, Counters, Denial, Grant, Policy, Refused, Reply, Reservation, Rule,
@@ -17,6 +17,7 @@ use super::{
 use crate::mcp::json::Value;
 use crate::mcp::method::{Nature, nature};
 use crate::mcp::{Kind, Message};
+use crate::visible::{is_plain_word, visible};
 
 /// A message as far as a policy cares.
 #[derive(Debug)]
@@ -187,7 +188,14 @@ impl Call<'_> {
         trace: &mut impl Trace,
     ) -> Judgement {
         let own = entry.map(|entry| &entry.rules);
-        if let Some(refused) = entry.and_then(|entry| self.shape(entry, trace)) {
+        if let Some(refused) = entry.and_then(|entry| self.action(entry, trace)) {
+            return refused;
+        }
+        // What comes before an entry's rules holds for every tool, and for nothing but tools.
+        if let Some(refused) = all.and_then(|_| self.changes(trace)) {
+            return refused;
+        }
+        if let Some(refused) = entry.and_then(|entry| self.declared(entry, trace)) {
             return refused;
         }
         for (kind, clauses) in [
@@ -212,12 +220,42 @@ impl Call<'_> {
         self.reserve(rule, limits(all).iter().chain(limits(own)), counters, trace)
     }
 
-    /// What is said of the call as a whole: `action: "deny"` and `arguments: "declared"`.
-    fn shape(&self, entry: &Entry, trace: &mut impl Trace) -> Option<Judgement> {
-        if let Action::Deny { rule, reason } = &entry.action {
-            trace.step(Step::Deny(rule));
-            return Some(self.deny_by(rule, reason.as_deref(), || self.not_allowed()));
+    /// `action: "deny"`
+    fn action(&self, entry: &Entry, trace: &mut impl Trace) -> Option<Judgement> {
+        let Action::Deny { rule, reason } = &entry.action else { return None };
+        trace.step(Step::Deny(rule));
+        Some(self.deny_by(rule, reason.as_deref(), || self.not_allowed()))
+    }
+
+    /// `tool_changes: "deny"`
+    fn changes(&self, trace: &mut impl Trace) -> Option<Judgement> {
+        if !self.policy.refuses_changes() {
+            return None;
         }
+        let rule = &self.policy.changes_rule;
+        let standing = match trace.assumes(rule, || false) {
+            None => self.context.schemas.standing(self.context.server, self.name),
+            Some(true) => Standing::Changed,
+            Some(false) => Standing::Accepted,
+        };
+        trace.step(Step::Changes(rule, standing));
+        if may_be_called(standing) {
+            return None;
+        }
+        Some(self.deny_by(rule, None, || {
+            let (subject, what) = (self.subject(), "and nobody has accepted it");
+            let (server, tool) = (word(self.context.server, "SERVER"), word(self.name, "TOOL"));
+            let look = format!("an operator can look at it with `policyd tools diff {server} {tool}`");
+            match standing {
+                Standing::New => format!("{subject} is new on this server, {what}: {look}"),
+                Standing::Unclear => format!("whether the definition of {subject} has changed cannot be told now"),
+                _ => format!("the definition of {subject} has changed, {what}: {look}"),
+            }
+        }))
+    }
+
+    /// `arguments: "declared"`
+    fn declared(&self, entry: &Entry, trace: &mut impl Trace) -> Option<Judgement> {
         let rule = entry.declared.as_ref()?;
         match trace.assumes(rule, || true) {
             Some(true) => return Some(self.deny_by(rule, None, || self.not_allowed())),
@@ -382,13 +420,18 @@ impl Call<'_> {
     }
 }
 
+/// A name as a part of a command that somebody may copy; what a shell could take for more than a word is not named.
+fn word<'a>(name: &'a str, instead: &'a str) -> &'a str {
+    if is_plain_word(name) { name } else { instead }
+}
+
 /// What the agent is told of a call that a person has to allow.
 const NEEDS_APPROVAL: &str = "needs approval";
 
 /// A name that the agent chose, short and printable.
 fn shown(name: &str) -> String {
     const LONGEST: usize = 128;
-    let mut shown: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    let mut shown = visible(&name.chars().take(LONGEST).collect::<String>());
     if name.chars().nth(LONGEST).is_some() {
         shown.push('…');
     }

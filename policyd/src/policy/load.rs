@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::compiled::{Effect, Entry};
+use super::compiled::{Effect, Entry, ToolChanges};
 use super::conditions::Path;
 use super::document::{self, Json, Member, Node};
 use super::names::{Names, Pattern, ties};
@@ -41,6 +41,7 @@ pub(crate) const DOCUMENT: Keys = Keys {
         "methods",
         "mode",
         "deny_as",
+        "tool_changes",
         "description",
         "$schema",
     ],
@@ -52,6 +53,10 @@ pub(crate) const DEFAULTS: [(&str, Effect); 2] = [("allow", Effect::Allow), ("de
 pub(crate) const MODES: [(&str, bool); 2] = [("enforce", false), ("observe", true)];
 /// `deny_as`'s words.
 pub(crate) const REPLIES: [(&str, Reply); 2] = [("result", Reply::Result), ("error", Reply::Error)];
+
+/// `tool_changes`' words.
+pub(crate) const CHANGES: [(&str, ToolChanges); 3] =
+    [("allow", ToolChanges::Allow), ("alert", ToolChanges::Alert), ("deny", ToolChanges::Deny)];
 
 /// How many pairs of patterns that tie are looked for. Who repairs so many sees the rest afterwards.
 const MOST_TIES: usize = 1000;
@@ -77,6 +82,7 @@ impl Loader<'_> {
         let default = default.and_then(|node| self.reader.word(node, &DEFAULTS));
         let observe = self.reader.optional_word(members, "mode", &MODES);
         let deny_as = self.reader.optional_word(members, "deny_as", &REPLIES);
+        let tool_changes = self.reader.optional_word(members, "tool_changes", &CHANGES);
         for key in ["description", "$schema"] {
             self.reader.optional_string(members, key);
         }
@@ -88,10 +94,12 @@ impl Loader<'_> {
             default: default?,
             observe: observe.unwrap_or(false),
             deny_as: deny_as.unwrap_or(Reply::Result),
+            tool_changes: tool_changes.unwrap_or_default(),
             hide,
             all_tools: all_tools.unwrap_or_default(),
             tools,
             methods,
+            changes_rule: Rule::at("/tool_changes".to_owned(), RuleKind::ToolChanges),
             default_rule: Rule::word(RuleKind::Default),
             protocol_rule: Rule::word(RuleKind::Protocol),
         };

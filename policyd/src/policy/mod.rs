@@ -23,13 +23,13 @@ mod verdict;
 mod tests;
 
 pub(crate) use compiled::Scope;
-pub use compiled::{Lister, Policy};
+pub use compiled::{Lister, Policy, ToolChanges};
 pub use counters::{CounterKey, Counters, Held, Refused, Reservation, ScopeKey, Want};
 pub use decide::{Answer, Context, Direction, Passage, Permit, Target, decide, passage};
 pub use grant::{Grant, Who};
 pub use instead::Instead;
 pub(crate) use limits::History;
 pub use limits::{Now, Ticket, Time, Window};
-pub use schema::{Disagreement, Schema, Schemas};
+pub use schema::{Disagreement, Schema, Schemas, Standing};
 pub use shared::{Conflict, Shared};
 pub use verdict::{CounterState, CounterStates, Decision, Denial, Reply, Rule, RuleKind, Verdict};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rust_decimal::Decimal;
 
-use super::judge::{Judgement, Request, judge};
+use super::judge::{Judgement, Refusal, Request, judge};
 use super::*;
 use crate::capture::identity::Identity;
 use crate::config::OtherPaths;
@@ -76,7 +76,9 @@ impl World {
 
     fn unlists(&self, tool: &str) -> bool {
         let identity = identity();
-        self.grant.policy.unlists(tool, &Lister { grant: &self.grant.name, server: "server", identity: &identity })
+        self.grant
+            .policy
+            .unlists(tool, &Lister { grant: &self.grant.name, server: "server", identity: &identity, schemas: &() })
     }
 
     fn call(&self, tool: &str, seconds: f64) -> Outcome {
@@ -342,10 +344,95 @@ fn a_store_that_cannot_be_asked_denies_even_when_observing() {
     }
 }
 
+/// Tools that are what their names say.
+struct Named;
+
+impl Schemas for Named {
+    fn declared(&self, _: &str, _: &str) -> Option<Arc<Schema>> {
+        None
+    }
+
+    fn standing(&self, _: &str, tool: &str) -> Standing {
+        match tool {
+            "accepted" => Standing::Accepted,
+            "new" => Standing::New,
+            "unclear" => Standing::Unclear,
+            "unlisted" => Standing::Unlisted,
+            _ => Standing::Changed,
+        }
+    }
+}
+
+#[test]
+fn a_tool_that_changes_is_refused_where_the_policy_says_so() {
+    let identity = identity();
+    let judge = |rest: &str, body: &str| {
+        let world = World::new(&format!(r#"{{ "version": "1", "default": "allow", {rest} }}"#));
+        let (mut parser, body) = (Parser::default(), Bytes::from(body.to_owned()));
+        let message = vet(&mut parser, &body).expect("a message");
+        let context = Context {
+            grant: Some(&world.grant),
+            server: "bank",
+            session: "",
+            identity: &identity,
+            schemas: &Named,
+            now: Now::at(Time::default()),
+        };
+        let request = Request::of(Direction::ToServer, &message);
+        let refusal = judge(&context, &request, &*world.memory, &mut ()).refusal;
+        refusal.map(|Refusal { denial, lifted }| (denial.rule.pointer.to_string(), denial.reason, lifted))
+    };
+    let call = |rest: &str, tool: &str| judge(rest, &tools_call(tool, "{}"));
+    let deny = r#""tool_changes": "deny""#;
+    for tool in ["accepted", "unlisted"] {
+        assert_eq!(call(deny, tool), None, "{tool}");
+    }
+    let refused = |tool: &str| {
+        let (rule, reason, lifted) = call(deny, tool).expect("refused");
+        assert_eq!((&*rule, lifted), ("/tool_changes", false));
+        reason
+    };
+    assert_eq!(
+        refused("charge"),
+        "the definition of tool `charge` has changed, and nobody has accepted it: an operator can look at it with `policyd tools diff bank charge`"
+    );
+    assert_eq!(
+        refused("new"),
+        "tool `new` is new on this server, and nobody has accepted it: an operator can look at it with `policyd tools diff bank new`"
+    );
+    assert_eq!(refused("unclear"), "whether the definition of tool `unclear` has changed cannot be told now");
+    // What a shell would run is not made part of a command.
+    for name in ["x; rm -rf ~", "-h", "$(id)", "a b", "a\u{200b}", ""] {
+        assert!(refused(name).ends_with("`policyd tools diff bank TOOL`"), "{name}");
+    }
+    // The policy's own word comes first, and what it says of every tool does not touch methods.
+    let own = r#""tool_changes": "deny", "tools": { "charge": { "action": "deny" } }, "hide": ["hidden"]"#;
+    assert_eq!(call(own, "charge").expect("refused").0, "/tools/charge/action");
+    assert_eq!(call(own, "hidden").expect("refused").0, "/hide/0");
+    let method = r#"{"jsonrpc":"2.0","id":1,"method":"charge"}"#;
+    assert_eq!(judge(deny, method), None);
+    assert_eq!(judge(r#""tool_changes": "deny", "methods": { "charge": {} }"#, method), None);
+    for rest in [r#""mode": "enforce""#, r#""tool_changes": "alert""#, r#""tool_changes": "allow""#] {
+        assert_eq!(call(rest, "charge"), None, "{rest}");
+    }
+    let observed = call(r#""tool_changes": "deny", "mode": "observe""#, "charge").expect("refused, were it enforced");
+    assert_eq!((&*observed.0, observed.2), ("/tool_changes", true));
+
+    let lister = Lister { grant: "office", server: "bank", identity: &identity, schemas: &Named };
+    let load =
+        |rest: &str| Policy::load("p", &format!(r#"{{ "version": "1", "default": "allow", {rest} }}"#)).expect("loads");
+    let policy = load(deny);
+    assert!(policy.filters_lists() && policy.unlists("charge", &lister) && policy.unlists("new", &lister));
+    assert!(policy.unlists("unclear", &lister) && !policy.unlists("accepted", &lister));
+    let observes = load(r#""tool_changes": "deny", "mode": "observe""#);
+    assert!(!observes.filters_lists() && !observes.unlists("charge", &lister));
+    assert!(!load(r#""tool_changes": "alert""#).filters_lists());
+}
+
 #[test]
 fn lists_leave_out_what_no_argument_could_pass() {
     let identity = identity();
-    let lister = Lister { grant: "office", server: "server", identity: &identity };
+    let lister = Lister { grant: "office", server: "server", identity: &identity, schemas: &() };
     let rules = r#""hide": ["h*"], "tools": { "a": {}, "hidden": {}, "d": { "action": "deny" },
         "z": { "rate_limit": { "max": 0, "window": 60 } }, "x.*": {},
         "half": { "limits": [ { "counter": "c", "window": "day", "max": 0.5 } ] },
@@ -391,6 +478,6 @@ fn deny_as_error_changes_the_reply_of_refused_calls() {
 #[test]
 fn a_name_in_a_message_is_short_and_printable() {
     let world = World::new(r#"{ "version": "1", "default": "deny" }"#);
-    assert_eq!(world.call("a\u{1b}[2J\n`", 0.0).reason(), "tool `a\\u{1b}[2J\\n`` is not allowed");
+    assert_eq!(world.call("a\u{1b}[2J\n`", 0.0).reason(), "tool `a⟨U+001B⟩[2J⟨U+000A⟩`` is not allowed");
     assert!(world.call(&"x".repeat(1_000_000), 0.0).reason().len() < 200);
 }

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 
 use super::compiled::{Clause, Limit};
 use super::conditions::{Condition, Effort, Facts, Found, Sense, Test, Truth};
-use super::schema::Disagreement;
+use super::schema::{Disagreement, Standing};
 use super::{CounterKey, Rule, Want, Window};
 
 /// Is told of each step of a judgement, in order.
@@ -40,6 +40,8 @@ pub(crate) enum Step<'a> {
     Entry(Option<&'a Rule>),
     /// The entry's `action: "deny"`; nothing is told of one that allows.
     Deny(&'a Rule),
+    /// The tool's definition was compared with the accepted one (`tool_changes: "deny"`).
+    Changes(&'a Rule, Standing),
     /// The arguments were compared with the declared schema; `None`: the tool was never listed.
     Declared(&'a Rule, Option<Result<(), &'a Disagreement>>),
     /// A rule of `require`, `deny_if` or `approve_if`.

@@ -145,6 +145,7 @@ impl Rule {
             | RuleKind::Method
             | RuleKind::Hide
             | RuleKind::Action
+            | RuleKind::ToolChanges
             | RuleKind::Arguments
             | RuleKind::Require
             | RuleKind::DenyIf
@@ -174,6 +175,8 @@ pub enum RuleKind {
     Hide,
     /// `action: "deny"`.
     Action,
+    /// `tool_changes: "deny"`.
+    ToolChanges,
     /// `arguments: "declared"`.
     Arguments,
     /// `require`.

@@ -1,16 +1,19 @@
-//! Tool lists in the server's messages: their names are noted, and what they declare where a policy asks for it, and what the
-//! policy refuses is left out.
+//! Tool lists in the server's messages: what they declare is noted, and what the policy refuses is left out.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::agent::Agent;
 use super::worker::Worker;
+use crate::audit;
 use crate::capture::identity::Identity;
 use crate::config::Server;
-use crate::mcp::json;
+use crate::mcp::json::{self, Parser, Value};
 use crate::mcp::lists::{self, Filtered};
-use crate::policy::Lister;
+use crate::policy::{Lister, ToolChanges};
+use crate::state::{Change, Page};
+use crate::telemetry::events::DefinitionChanged;
 
 /// Filters the messages of one response, by the policy that is in force when they come.
 pub struct Lists {
@@ -27,6 +30,9 @@ pub enum ListError {
     /// It is not strict JSON: what a client would read out of it cannot be known.
     #[error("the server's message cannot be read: {0}")]
     Malformed(json::Error),
+    /// What is new in it cannot be recorded.
+    #[error("the server's list holds what is new, and that cannot be recorded")]
+    Unrecorded,
     /// A list is longer than `limits.list`.
     #[error("the server's list is longer than {0} bytes")]
     TooLong(usize),
@@ -48,45 +54,70 @@ impl Lists {
             return Ok(None);
         }
         let mut parser = self.worker.parser.borrow_mut();
+        // Before anything is left out: whether a tool is depends on what is listed of it here.
+        if !self.note(&mut parser, message, called_json)? {
+            return Ok(None);
+        }
         let grant = self.agent.way(&self.worker.shared.snapshot.load()).grant;
-        let mut tools: Vec<(String, &str)> = Vec::new();
+        let schemas = &self.worker.shared.definitions;
         // Without a grant nothing can be called.
         let unlisted = |tool: &str| {
             grant.as_ref().is_none_or(|grant| {
-                let lister = Lister { grant: &grant.name, server: &self.server.name, identity: &self.identity };
+                let (server, identity) = (&self.server.name, &self.identity);
+                let lister = Lister { grant: &grant.name, server, identity, schemas };
                 grant.policy.unlists(tool, &lister)
             })
         };
-        let filtered = lists::filter(&mut parser, message, unlisted, |name, tool| {
-            // Without a schema, there is nothing that arguments could agree with.
-            tools.push((name.to_owned(), tool.get("inputSchema").map_or("null", |schema| schema.raw())));
-        });
-        let filtered = match filtered {
-            Err(_) if !called_json && !lists::may_be_message(message) => return Ok(None),
-            filtered => filtered.map_err(ListError::Malformed)?,
-        };
-        if !tools.is_empty() {
-            if message.len() > self.limit {
-                return Err(ListError::TooLong(self.limit));
-            }
-            let shared = &self.worker.shared;
-            shared.telemetry.saw_tools(&self.server.name, tools.iter().map(|(name, _)| &**name));
-            if self.is_asked_for_definitions() {
-                let tools = tools.iter().map(|(name, schema)| (&**name, *schema));
-                shared.definitions.note(&self.server.name, tools);
-            }
+        match lists::filter(&mut parser, message, unlisted, |_, _| ()).map_err(ListError::Malformed)? {
+            Filtered::Unchanged => Ok(None),
+            Filtered::Edited { text, .. } => Ok(Some(text)),
         }
-        Ok(match filtered {
-            Filtered::Unchanged => None,
-            Filtered::Edited { text, .. } => Some(text),
-        })
     }
 
-    /// Whether a policy compares arguments with what this server declares. Any grant's: the server's last list counts,
-    /// whoever asked for it.
-    fn is_asked_for_definitions(&self) -> bool {
+    /// Notes what a message lists, whatever the policy; gives whether it lists anything.
+    fn note(&self, parser: &mut Parser, message: &[u8], called_json: bool) -> Result<bool, ListError> {
+        let mut tools: Vec<(String, Value<'_>)> = Vec::new();
+        let read = lists::filter(parser, message, |_| false, |name, tool| tools.push((name.to_owned(), tool)));
+        match read {
+            Err(_) if !called_json && !lists::may_be_message(message) => return Ok(false),
+            read => read.map_err(ListError::Malformed)?,
+        };
+        if tools.is_empty() {
+            return Ok(false);
+        }
+        if message.len() > self.limit {
+            return Err(ListError::TooLong(self.limit));
+        }
+        let shared = &self.worker.shared;
+        let server = &*self.server.name;
+        shared.telemetry.saw_tools(server, tools.iter().map(|(name, _)| &**name));
+        let at = SystemTime::now();
+        let now = at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        let page = Page { server, tools: &tools, is_last: !lists::may_go_on(message), now };
+        shared.definitions.note(&page, |changes| self.tell(changes, at)).map_err(|_| ListError::Unrecorded)?;
+        Ok(true)
+    }
+
+    /// Records definitions that are others than before, then counts and logs them.
+    fn tell(&self, changes: &[Change], at: SystemTime) -> Result<(), audit::Unavailable> {
+        let server = &*self.server.name;
+        let records = changes
+            .iter()
+            .filter_map(|change| change.record.map(|left_out| audit::Definition { at, server, change, left_out }));
+        self.worker.recorder.definitions(records)?;
+        let alert = self.is_alerting();
+        for Change { tool, kind, fields, .. } in changes {
+            let fields = fields.as_deref().unwrap_or_default();
+            let changed = DefinitionChanged { server, tool, change: *kind, fields, alert };
+            self.worker.shared.telemetry.emit(changed);
+        }
+        Ok(())
+    }
+
+    /// Whether a policy wants to be told of changes. Any grant's of the server: they share its definitions.
+    fn is_alerting(&self) -> bool {
         let snapshot = self.worker.shared.snapshot.load();
-        let grants = snapshot.config.grants.iter();
-        grants.filter(|grant| grant.server == self.server.name).any(|grant| grant.policy.checks_declared())
+        let mut grants = snapshot.config.grants.iter().filter(|grant| grant.server == self.server.name);
+        grants.any(|grant| grant.policy.tool_changes() != ToolChanges::Allow)
     }
 }

@@ -23,6 +23,8 @@ pub enum Reading {
     Messages,
     /// Only those of an SSE stream are: on a path that may be an endpoint of the server that nobody declared.
     Events,
+    /// Those of an SSE stream are, for the tools that they list; what cannot be read goes through.
+    Lists,
 }
 
 /// Reads the messages of one response.
@@ -30,6 +32,8 @@ pub struct Messages {
     agent: Rc<Agent>,
     lists: Lists,
     requests: Requests,
+    /// They are read for the tools that they list only, as long as the policy in force asks for no more.
+    noting: bool,
 }
 
 /// The events of an SSE response, read one by one.
@@ -48,7 +52,7 @@ pub fn must_read(policy: &Policy) -> bool {
 // === impl Reading ===
 
 impl Reading {
-    /// How the response to `message` is read. Lists always are, for their names.
+    /// How the response to `message` is read. Lists always are, for what they declare.
     pub fn of(grant: Option<&Grant>, message: &Message<'_>) -> Self {
         let list = matches!(message.kind(), Kind::Request { method, .. } if method == "tools/list");
         match grant {
@@ -61,7 +65,8 @@ impl Reading {
     pub fn stream(grant: Option<&Grant>) -> Self {
         match grant {
             Some(grant) if must_read(&grant.policy) => Self::Messages,
-            _ => Self::Never,
+            Some(_) => Self::Lists,
+            None => Self::Never,
         }
     }
 
@@ -70,7 +75,8 @@ impl Reading {
     pub fn elsewhere(grant: Option<&Grant>) -> Self {
         match grant {
             Some(grant) if must_read(&grant.policy) => Self::Events,
-            _ => Self::Never,
+            Some(_) => Self::Lists,
+            None => Self::Never,
         }
     }
 }
@@ -80,7 +86,13 @@ impl Reading {
 impl Messages {
     /// Of a response to `agent`; a tool list in it is no longer than `list` bytes.
     pub fn new(agent: &Rc<Agent>, list: usize, exchange: Box<Exchange>) -> Self {
-        Self { agent: Rc::clone(agent), lists: Lists::new(agent, list), requests: Requests::new(agent, exchange) }
+        let (lists, requests) = (Lists::new(agent, list), Requests::new(agent, exchange));
+        Self { agent: Rc::clone(agent), lists, requests, noting: false }
+    }
+
+    /// Read as `reading` says.
+    pub fn with(self, reading: Reading) -> Self {
+        Self { noting: reading == Reading::Lists, ..self }
     }
 
     /// What the agent is to see of a text: one message, or a batch of them.
@@ -89,9 +101,20 @@ impl Messages {
     /// guess its encoding before they read it.
     pub fn read(&self, text: &Bytes, called_json: bool) -> Result<Left, ListError> {
         match self.read_strictly(text, called_json) {
+            Err(_) if self.is_noting() => Ok(Left::All),
             Err(error) if self.lets_pass(text.len(), &error) => Ok(Left::All),
             read => read,
         }
+    }
+
+    /// Whether the policy in force has nothing to look for.
+    fn is_noting(&self) -> bool {
+        self.noting
+            && self
+                .agent
+                .way(&self.agent.worker.shared.snapshot.load())
+                .grant
+                .is_some_and(|grant| !must_read(&grant.policy))
     }
 
     /// Whether a text that cannot be read goes on all the same: the policy only observes, and that is recorded.
@@ -148,7 +171,10 @@ impl Events {
 
     fn read(&mut self, event: sse::Event) -> Result<(), ResponseError> {
         // A reader that splits lines elsewhere than the standard would see other data than was read here.
-        if event.is_ambiguous() && !self.messages.lets_pass(event.raw().len(), &ResponseError::Ambiguous) {
+        if event.is_ambiguous()
+            && !self.messages.is_noting()
+            && !self.messages.lets_pass(event.raw().len(), &ResponseError::Ambiguous)
+        {
             return Err(ResponseError::Ambiguous);
         }
         let left = match event.data() {
@@ -202,19 +228,23 @@ mod tests {
         let hides = grant(r#""default": "allow", "hide": ["x"]"#);
         let refuses = grant(r#""default": "allow", "methods": {"sampling/createMessage": {"action": "deny"}}"#);
         let denies = grant(r#""default": "deny""#);
+        let holds = grant(r#""default": "allow", "tool_changes": "deny""#);
         for (grant, all) in [
             (&calls, Reading::Never),
             (&hides, Reading::Messages),
             (&refuses, Reading::Messages),
             (&denies, Reading::Messages),
+            (&holds, Reading::Messages),
         ] {
             for (method, expected) in [("tools/list", Reading::Messages), ("tools/call", all), ("ping", all)] {
                 let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"x"}}}}"#);
                 let (mut parser, body) = (Parser::default(), Bytes::from(body));
                 assert_eq!(Reading::of(Some(grant), &mcp::vet(&mut parser, &body).unwrap()), expected, "{method}");
             }
-            assert_eq!(Reading::stream(Some(grant)), all);
-            assert_eq!(Reading::elsewhere(Some(grant)) == Reading::Never, all == Reading::Never);
+            // Streams are read for what they list in any case.
+            let is_read = all != Reading::Never;
+            assert_eq!(Reading::stream(Some(grant)), if is_read { Reading::Messages } else { Reading::Lists });
+            assert_eq!(Reading::elsewhere(Some(grant)), if is_read { Reading::Events } else { Reading::Lists });
         }
         assert_eq!(Reading::stream(None), Reading::Never);
     }

@@ -136,8 +136,9 @@ pub async fn relay(
     let events = media == Media::Events;
     let read = match reading {
         Reading::Never => None,
-        Reading::Events if matches!(media, Media::Json | Media::Other) => None,
-        Reading::Messages | Reading::Events => match unreadable(media, &head.headers) {
+        Reading::Events | Reading::Lists if matches!(media, Media::Json | Media::Other) => None,
+        Reading::Lists if unreadable(media, &head.headers).is_some() => None,
+        Reading::Messages | Reading::Events | Reading::Lists => match unreadable(media, &head.headers) {
             Some(error) => {
                 // Nothing of it has been received yet.
                 let is_let_pass = exchange.is_some_and(|exchange| {
@@ -178,7 +179,8 @@ pub async fn relay(
             if read.is_some() {
                 head.headers.remove(CONTENT_LENGTH);
             }
-            let events = read.map(|exchange| Events::new(Messages::new(agent, limits.list, exchange), limits.event));
+            let messages = |exchange| Messages::new(agent, limits.list, exchange).with(reading);
+            let events = read.map(|exchange| Events::new(messages(exchange), limits.event));
             ReplyBody::Relay(Box::new(Relay { upstream, events, call, lease: Some(lease), stream }))
         }
     };

@@ -9,7 +9,7 @@ mod reserve;
 mod store;
 
 pub use clock::Clock;
-pub use definitions::Definitions;
+pub use definitions::{Acceptance, Accepted, Change, ChangeKind, Definitions, Page, Shown, Text, Tools, Unacceptable};
 pub use list::{Listed, SESSION, Selector, Used};
 pub use memory::{Bounds, Memory};
 pub use store::{Error, FILE, Keeper, Store, examine, writer};

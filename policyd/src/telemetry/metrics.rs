@@ -36,6 +36,7 @@ pub(super) struct Metrics {
     pub malformed: IntCounterVec,
     pub state_commit_seconds: Histogram,
     pub state_failures: IntCounter,
+    pub definitions_changed: IntCounterVec,
 }
 
 impl Metrics {
@@ -120,6 +121,14 @@ impl Metrics {
                 "policyd_state_failures_total",
                 "Times the counters' store was found to fail, and failed to be mended.",
             )?,
+            definitions_changed: IntCounterVec::new(
+                Opts::new(
+                    "policyd_tool_definitions_changed_total",
+                    "Definitions of tools that a server listed after its first list, and that are other ones than before, by \
+                     how: `new`, `changed`, or `not-kept` when it listed more tools than are kept.",
+                ),
+                &["server", "change"],
+            )?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
@@ -153,6 +162,7 @@ impl Metrics {
             Box::new(self.malformed.clone()),
             Box::new(self.state_commit_seconds.clone()),
             Box::new(self.state_failures.clone()),
+            Box::new(self.definitions_changed.clone()),
         ]
     }
 }

@@ -30,6 +30,7 @@ pub use health::{Condition, Health, Report, State};
 use self::events::RepeatedLines;
 use self::metrics::Metrics;
 use self::tools::KnownTools;
+use crate::state::ChangeKind;
 
 /// The media type of [`Telemetry::text`].
 pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
@@ -118,6 +119,10 @@ impl Telemetry {
     /// Tools that a policy of `server` names exactly: they get a label of their own in metrics. At load and at reload.
     pub fn know_tools<'a>(&self, server: &str, names: impl IntoIterator<Item = &'a str>) {
         self.0.tools.named(server, names);
+        for change in [ChangeKind::New, ChangeKind::Changed, ChangeKind::NotKept] {
+            // Alerts watch it, and see an increase of what was there before only.
+            self.0.metrics.definitions_changed.with_label_values(&[server, change.label()]);
+        }
     }
 
     /// Tools that `server` itself listed. Bounded: from a thousand on, further names count as `other`.

@@ -2,10 +2,13 @@ use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use super::events::{AuditFailed, AuditRecovered, LeafMinted, Malformed, Refused, Reloaded, UpstreamFailed};
+use super::events::{
+    AuditFailed, AuditRecovered, DefinitionChanged, LeafMinted, Malformed, Refused, Reloaded, UpstreamFailed,
+};
 use super::samples::{allowed, finished, identity, rule};
 use super::*;
 use crate::policy::RuleKind;
+use crate::state::ChangeKind;
 
 /// Emits every event there is, so that every metric has a series.
 fn busy() -> Telemetry {
@@ -19,6 +22,13 @@ fn busy() -> Telemetry {
     telemetry.emit(Reloaded { generation: 1, error: Some("policies/promptfax.json:1:1: …") });
     telemetry.emit(AuditFailed { error: "no space left on device", first: true });
     telemetry.emit(AuditRecovered { missed: 1 });
+    telemetry.know_tools("promptfax", []);
+    for change in [ChangeKind::First, ChangeKind::Changed] {
+        let fields = ["description".to_owned()];
+        let changed =
+            DefinitionChanged { server: "promptfax", tool: "send\u{1b}fax", change, fields: &fields, alert: true };
+        telemetry.emit(changed);
+    }
     let (mut handles, identity, ids) = (telemetry.handles(), identity(), CallIds::new().unwrap());
     let (tool, default) = (rule("/tools/search", RuleKind::Tool), rule("/default", RuleKind::Default));
     handles.decided(&allowed(ids.next(), &identity, &tool));
@@ -85,6 +95,8 @@ fn every_fact_is_counted() {
         "policyd_config_generation 1",
         "policyd_audit_failures_total 1",
         r#"policyd_ebpf_events_total{event="redirected"} 7"#,
+        r#"policyd_tool_definitions_changed_total{change="changed",server="promptfax"} 1"#,
+        r#"policyd_tool_definitions_changed_total{change="new",server="promptfax"} 0"#,
         "policyd_ready 1",
         r#"policyd_decisions_total{decision="allow",rule="default",server="promptfax",tool="other"} 1"#,
     ] {

@@ -8,7 +8,7 @@ use crate::authoring::simulation::Decision;
 use crate::authoring::steps::{Agreement, Step};
 use crate::authoring::times::show_instant;
 use crate::policy::trace::{Answer as Finding, ClauseKind};
-use crate::policy::{Instead, Window};
+use crate::policy::{Instead, Standing, Window};
 use crate::telemetry::events::kind_label;
 
 /// The explanation as one object. Numbers of counters are strings, so that no reader rounds them.
@@ -61,6 +61,16 @@ fn step(step: &Step, admitted: bool) -> Value {
         Step::Entry(rule) => json!({ "step": "entry", "found": rule.is_some() }),
         Step::Deny(_) => json!({ "step": "action", "action": "deny" }),
         Step::RequireApproval(_) => json!({ "step": "action", "action": "require_approval" }),
+        Step::Changes(_, standing) => {
+            let standing = match standing {
+                Standing::Unlisted => "unlisted",
+                Standing::Accepted => "accepted",
+                Standing::New => "new",
+                Standing::Changed => "changed",
+                Standing::Unclear => "unclear",
+            };
+            json!({ "step": "tool_changes", "definition": standing })
+        }
         Step::Declared(_, agreement) => {
             let why = match agreement {
                 Agreement::Agree => None,

@@ -53,7 +53,7 @@ fn names_cannot_write_on_the_terminal() {
     let other = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": tool });
     for (message, subject) in [(call, "call of `a"), (other, "`a")] {
         let shown = render(&explained(message.to_string().into(), 0, 0), false);
-        let expected = format!(r"{subject}\u001b[2J\u000a\u009b\u202eb`");
+        let expected = format!("{subject}⟨U+001B⟩[2J⟨U+000A⟩⟨U+009B⟩⟨U+202E⟩b`");
         assert_eq!(shown.lines().next(), Some(&*expected));
         let printed = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
         assert!(shown.chars().all(printed), "{shown:?}");

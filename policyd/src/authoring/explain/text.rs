@@ -1,12 +1,12 @@
 //! For people.
 
 use super::Explanation;
-use crate::authoring::format::visible;
 use crate::authoring::simulation::Decision;
 use crate::authoring::steps::Step;
 use crate::authoring::times::{show_duration, show_instant};
 use crate::policy::{Direction, Instead};
 use crate::telemetry::events::kind_label;
+use crate::visible::visible;
 
 const BOLD: &str = "1";
 const DIM: &str = "2";

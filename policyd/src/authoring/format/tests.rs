@@ -287,7 +287,7 @@ proptest! {
             let tool = ["t", "ux", "h", "other"][tool];
             let call = |world: &World| world.call(tool, arguments[argument], f64::from(second));
             prop_assert_eq!(call(&one), call(&two), "{}", after);
-            prop_assert_eq!(one.unlists(tool), two.unlists(tool));
+            prop_assert_eq!(one.unlists(tool, &()), two.unlists(tool, &()));
         }
     }
 }

@@ -180,6 +180,8 @@ impl Replay {
                 self.totals.gaps += 1;
                 self.totals.missed += missed;
             }
+            // What became of the calls of a tool that changed, their own records say.
+            Record::Definition { .. } => {}
             Record::Admin { time, reset } => {
                 if let Some(selector) = reset
                     && self.filter.until.is_none_or(|until| *time < until)
@@ -350,7 +352,9 @@ impl Trace for Assumptions<'_> {
     fn step(&mut self, _: Step<'_>) {}
 
     fn assumes(&mut self, rule: &Rule, reads_arguments: impl FnOnce() -> bool) -> Option<bool> {
-        let unknown = (self.arguments && reads_arguments()) || (self.declared && rule.kind == RuleKind::Arguments);
+        let unknown = (self.arguments && reads_arguments())
+            || (self.declared && rule.kind == RuleKind::Arguments)
+            || rule.kind == RuleKind::ToolChanges;
         self.assumed |= unknown;
         let refused = self.recorded.decision != Decision::Allow && self.recorded.rule == *rule.pointer;
         unknown.then_some(refused)

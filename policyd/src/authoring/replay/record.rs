@@ -25,6 +25,10 @@ pub(crate) enum Record {
         time: u64,
         missed: u64,
     },
+    /// A server listed another definition of a tool than before.
+    Definition {
+        time: u64,
+    },
     /// Somebody changed something in the running daemon.
     Admin {
         time: u64,
@@ -74,7 +78,10 @@ impl Record {
     pub fn time(&self) -> u64 {
         match self {
             Record::Decision(decided) => decided.time,
-            Record::Outcome { time, .. } | Record::Gap { time, .. } | Record::Admin { time, .. } => *time,
+            Record::Outcome { time, .. }
+            | Record::Gap { time, .. }
+            | Record::Admin { time, .. }
+            | Record::Definition { time } => *time,
         }
     }
 
@@ -102,6 +109,7 @@ impl Record {
                 let reset = (text("action")? == RESET).then(|| selector(root)).transpose()?;
                 Ok(Record::Admin { time, reset })
             }
+            "definition" => Ok(Record::Definition { time }),
             other => Err(format!("there is no record `{other}`")),
         }
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Change, Group, Replay};
 use crate::authoring::simulation::Decision;
 use crate::authoring::times::show_instant;
+use crate::visible::visible;
 
 /// How many changes of a kind are shown to people.
 const MOST_SHOWN: usize = 100;
@@ -44,7 +45,7 @@ fn entry(change: &Change, group: &Group, paint: &impl Fn(&str, &str) -> String) 
     };
     let mut out = format!(
         "  {}: {} → {}: {}",
-        printable(&change.name),
+        visible(&change.name),
         side(&change.recorded),
         paint(code, &side(&change.replayed)),
         count(group.calls, "call")
@@ -54,9 +55,9 @@ fn entry(change: &Change, group: &Group, paint: &impl Fn(&str, &str) -> String) 
     }
     out.push('\n');
     for example in &group.examples {
-        let reason = example.reason.as_ref().map_or(String::new(), |reason| format!("  {}", printable(reason)));
-        let (time, grant) = (show_instant(example.time), printable(&example.grant));
-        out.push_str(&paint("2", &format!("      {time}  call {}  grant {grant}{reason}", printable(&example.call))));
+        let reason = example.reason.as_ref().map_or(String::new(), |reason| format!("  {}", visible(reason)));
+        let (time, grant) = (show_instant(example.time), visible(&example.grant));
+        out.push_str(&paint("2", &format!("      {time}  call {}  grant {grant}{reason}", visible(&example.call))));
         out.push('\n');
     }
     out
@@ -70,7 +71,7 @@ fn side((decision, rule): &(Decision, String)) -> String {
         Decision::Approve => "held for approval",
     };
     let rule = if rule.is_empty() { "no rule" } else { rule };
-    format!("{decision} by {}", printable(rule))
+    format!("{decision} by {}", visible(rule))
 }
 
 fn totals(replay: &Replay) -> String {
@@ -159,11 +160,6 @@ pub(crate) fn json(replay: &Replay) -> Value {
         "grants": replay.grants,
         "servers": replay.servers,
     })
-}
-
-/// A text that an agent may have chosen, on one line and without control characters.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
 }
 
 pub(super) fn count(number: u64, what: &str) -> String {

@@ -5,7 +5,7 @@ use prometheus::Registry;
 use proptest::prelude::*;
 
 use super::*;
-use crate::audit::{Admin, Key, Log};
+use crate::audit::{Admin, Count, Key, Log};
 use crate::authoring::testing::{Sent, declared, load, policies, sequences};
 use crate::config;
 use crate::mcp::json::Parser;
@@ -39,7 +39,16 @@ fn written_with(policy: &Arc<Policy>, sequence: &[Sent], arguments: bool, reset:
             let text = serde_json::to_vec(selector).unwrap();
             let reset = simulation.memory().reset(selector, |counters| {
                 let action = "counters.reset";
-                writer.admin(&Admin { at, action, selector: &text, counters, uid: 0, pid: Some(1) }).unwrap();
+                writer
+                    .admin(&Admin {
+                        at,
+                        action,
+                        selector: &text,
+                        count: Count::Counters(counters),
+                        uid: 0,
+                        pid: Some(1),
+                    })
+                    .unwrap();
                 Ok::<_, Refused>(())
             });
             reset.unwrap();

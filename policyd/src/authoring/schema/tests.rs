@@ -62,7 +62,7 @@ fn entries() -> Value {
         "description": "everything",
         "default": "deny",
         "mode": "observe",
-        "deny_as": "error",
+        "deny_as": "error", "tool_changes": "deny",
         "hide": ["a", "b*"],
         "all_tools": { "require": [rule], "deny_if": [{ "conditions": [] }], "limits": limit("global") },
         "tools": {

@@ -59,7 +59,7 @@ fn window(used: &Used) -> String {
     if used.calendar { format!("UTC {length}") } else { length }
 }
 
-fn ago(time: f64, now: SystemTime) -> String {
+pub(in crate::cli) fn ago(time: f64, now: SystemTime) -> String {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let then = Duration::try_from_secs_f64(time).unwrap_or_default();
     match now.saturating_sub(then).as_secs() {

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::visible::visible;
+
 /// The shape of a JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -90,21 +92,12 @@ impl fmt::Display for Shape {
     }
 }
 
-/// A name that somebody else chose, safe to print: no control characters, nothing that reverses the text's direction, and
-/// not without end.
+/// A name that somebody else chose, safe to print: all of it shows, and it is not without end.
 pub(super) fn printable(name: &str) -> String {
     const MOST: usize = 80;
-    let odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut shown = String::new();
-    for (index, c) in name.chars().enumerate() {
-        if index == MOST {
-            shown.push('…');
-            break;
-        }
-        if odd(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    let mut shown = visible(&name.chars().take(MOST).collect::<String>());
+    if name.chars().nth(MOST).is_some() {
+        shown.push('…');
     }
     shown
 }
@@ -141,8 +134,8 @@ mod tests {
 
     #[test]
     fn a_name_cannot_drive_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\n\u{202e}c"), "a\\u{1b}[2Jb\\u{a}\\u{202e}c");
+        assert_eq!(printable("a\u{1b}[2Jb\n\u{202e}c"), "a⟨U+001B⟩[2Jb⟨U+000A⟩⟨U+202E⟩c");
         assert_eq!(printable(&"x".repeat(500)).chars().count(), 81);
-        assert_eq!(shown("{\"a\\u001b]0;x\":1}"), "{a\\u{1b}]0;x: number}");
+        assert_eq!(shown("{\"a\\u001b]0;x\":1}"), "{a⟨U+001B⟩]0;x: number}");
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::shape::{Shape, printable};
 use crate::policy::RuleKind;
 use crate::telemetry::{Decided, Effect};
+use crate::visible::visible;
 
 /// Agents choose tool names; beyond this many, the rest is counted as one.
 const ROWS: usize = 1000;
@@ -149,7 +150,7 @@ pub fn line(decided: &Decided<'_>, shapes: bool) -> Option<String> {
     }
     let _ = write!(line, " ({})", printable(&decided.rule.pointer));
     if let Some(reason) = decided.reason.filter(|_| verb != "allow") {
-        let _ = write!(line, ": {}", reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>());
+        let _ = write!(line, ": {}", visible(reason));
     }
     Some(line)
 }

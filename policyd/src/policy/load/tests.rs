@@ -343,7 +343,7 @@ proptest! {
         match Policy::load("p", &text) {
             Ok(policy) => {
                 let identity = crate::capture::identity::Identity::default();
-                policy.unlists("t", &Lister { grant: "g", server: "s", identity: &identity });
+                policy.unlists("t", &Lister { grant: "g", server: "s", identity: &identity, schemas: &() });
             }
             Err(report) => {
                 prop_assert!(!report.diagnostics.is_empty());

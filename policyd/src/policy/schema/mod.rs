@@ -28,10 +28,31 @@ use std::sync::{Arc, OnceLock};
 use crate::mcp::json::{Parser, Value};
 use compile::Compiled;
 
-/// The schemas that servers last listed, wherever they are kept.
+/// What servers last listed of their tools, wherever it is kept.
 pub trait Schemas {
     /// The schema of `tool`'s arguments as `server` last listed it; `None` if it was never listed.
     fn declared(&self, server: &str, tool: &str) -> Option<Arc<Schema>>;
+
+    /// Whether `tool` is still what it was when it was accepted.
+    fn standing(&self, server: &str, tool: &str) -> Standing {
+        let _ = (server, tool);
+        Standing::Unlisted
+    }
+}
+
+/// A tool's definition beside the one that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The server never listed it.
+    Unlisted,
+    /// It is accepted: as part of the first list, or by an operator.
+    Accepted,
+    /// The server listed it later than its first list, and nobody has accepted it.
+    New,
+    /// The server listed it with another definition than the accepted one, and nobody has accepted that.
+    Changed,
+    /// That cannot be known now: the store cannot be read, or the server has listed more tools than are kept.
+    Unclear,
 }
 
 /// A tool's `inputSchema`. It is compiled when it is first asked: most never are.
@@ -70,14 +91,12 @@ impl Schema {
         Schema { text: text.into(), compiled: OnceLock::new() }
     }
 
-    /// Whether it is the schema of this text.
-    pub fn is_of(&self, text: &str) -> bool {
-        *self.text == *text
-    }
-
-    /// Its text.
-    pub fn text(&self) -> &str {
-        &self.text
+    /// The schema of a tool whose definition is too long to be kept: nothing agrees with it.
+    pub fn too_long() -> Schema {
+        Schema {
+            text: Box::default(),
+            compiled: OnceLock::from(Err(Disagreement::Unusable("the tool's definition is too long to be kept"))),
+        }
     }
 
     /// Whether `arguments` (absent: an empty object) are as declared.

@@ -16,12 +16,13 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::Error;
 use super::rows::Writing;
+use super::tools;
 
 /// Marks the file as a policyd's (`PRAGMA application_id`): `plcd`.
 pub(super) const APPLICATION: i64 = 0x706c_6364;
 
 /// The format (`PRAGMA user_version`).
-pub(super) const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 2;
 
 /// An open store file.
 #[derive(Debug)]
@@ -48,9 +49,10 @@ impl Db {
         }
         let file = lock(file, path)?;
         not_empty(&metadata, path)?;
-        let connection = connect(path)?;
-        identify(&connection, path)?;
+        let mut connection = connect(path)?;
+        let format = identify(&connection, path)?;
         whole(&connection, path)?;
+        upgrade(&mut connection, format).map_err(|cause| Error::of(path, cause))?;
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).map_err(|cause| Error::of(path, cause))?;
         Ok(Some(Db { connection, file, path: path.to_owned() }))
     }
@@ -156,12 +158,25 @@ fn not_empty(metadata: &fs::Metadata, path: &Path) -> Result<(), Error> {
     Err(Error::Damaged { path: path.to_owned(), cause: "it is empty".to_owned() })
 }
 
-/// Whether a database is a store that this policyd knows.
-fn identify(connection: &Connection, path: &Path) -> Result<(), Error> {
+/// Has a store of an earlier format become one of this one, or nothing happen.
+fn upgrade(connection: &mut Connection, format: i64) -> rusqlite::Result<()> {
+    if format == FORMAT {
+        return Ok(());
+    }
+    let making = Transaction::new(connection, TransactionBehavior::Immediate)?;
+    making.execute_batch(tools::SCHEMA)?;
+    making.pragma_update(None, "user_version", FORMAT)?;
+    making.commit()?;
+    tracing::info!(from = format, to = FORMAT, "the store has a new format");
+    Ok(())
+}
+
+/// The format of a database that is a store that this policyd knows.
+fn identify(connection: &Connection, path: &Path) -> Result<i64, Error> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let number = |sql: &str| number(sql).map_err(|cause| Error::of(path, cause));
     match (number("PRAGMA application_id")?, number("PRAGMA user_version")?) {
-        (APPLICATION, FORMAT) => Ok(()),
+        (APPLICATION, format @ 1..=FORMAT) => Ok(format),
         (APPLICATION, found) if found > FORMAT => Err(Error::Newer { path: path.to_owned(), found, known: FORMAT }),
         _ => Err(Error::Foreign { path: path.to_owned() }),
     }

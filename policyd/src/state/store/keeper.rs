@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::db::{Checkpointer, Db, sync};
 use super::make::{Before, make};
 use super::rows::Writing;
+use super::tools::AT_ONCE;
 use super::{Book, Error, Inner, Store};
 use crate::policy::Time;
 use crate::state::clock::Clock;
@@ -130,7 +131,8 @@ impl Work {
         let clock = self.clock.stored(&self.boot);
         // A clock that was set ahead may have begun a period of the calendar, without any transaction.
         let stepped = clock.ahead().saturating_sub(inner.ahead) > STEP;
-        if dropped.is_empty() && renewed.is_empty() && idle.is_empty() && !inner.written && !stepped {
+        let unsaved = self.store.tools.is_unsaved();
+        if dropped.is_empty() && renewed.is_empty() && idle.is_empty() && !inner.written && !stepped && !unsaved {
             // Nothing to write; but a file that is gone must be noticed.
             return match inner.db.as_ref().map(Db::check) {
                 Some(Ok(())) => true,
@@ -156,6 +158,8 @@ impl Work {
                     writing.replace(counter, &mut tally, generation)?;
                 }
             }
+            let most = if everything { usize::MAX } else { AT_ONCE };
+            writing.unsaved_tools(&self.store, most)?;
             writing.clock(&clock)
         });
         book.inner.written = false;
@@ -227,8 +231,10 @@ impl Work {
         };
         let writing = db.begin()?;
         let counters = writing.load(&self.clock, &self.boot, self.store.generation())?;
+        let tools = writing.tools()?;
         writing.commit()?;
         self.memory.adopt(counters);
+        self.store.tools.adopt(tools);
         self.store.loaded.store(true, Ordering::Release);
         Ok(db)
     }
@@ -248,7 +254,7 @@ impl Work {
                 let mut tally = counter.tally.lock().unwrap_or_else(PoisonError::into_inner);
                 writing.replace(&counter, &mut tally, generation)?;
             }
-            Ok(())
+            writing.all_tools(&self.store)
         };
         let path = &self.store.path;
         if !inner.damaged

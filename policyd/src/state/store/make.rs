@@ -10,7 +10,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::db::{APPLICATION, FORMAT, beside, lock};
 use super::error::Error;
 use super::rows::Writing;
+use super::tools;
 
+/// The tables of format 1.
 const SCHEMA: &str = "
     CREATE TABLE clock (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -94,6 +96,7 @@ fn build(new: &Path, path: &Path, fill: impl FnOnce(&Writing<'_>) -> Result<(), 
     connection.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;").map_err(failed)?;
     let making = Transaction::new(&mut connection, TransactionBehavior::Immediate).map_err(failed)?;
     making.execute_batch(SCHEMA).map_err(failed)?;
+    making.execute_batch(tools::SCHEMA).map_err(failed)?;
     making.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
     making.pragma_update(None, "user_version", FORMAT).map_err(failed)?;
     let writing = Writing::new(making, path);

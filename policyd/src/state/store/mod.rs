@@ -1,4 +1,4 @@
-//! The store: what of the counters outlives the process.
+//! The store: what of the counters, and of the definitions of tools, outlives the process.
 //!
 //! The memory is the authority while the process lives; the store follows it such that it never counts less. Before a call is
 //! admitted, a committed transaction covers it. For large limits one covers many calls to come: a block of quota is
@@ -15,6 +15,7 @@ mod rows;
 #[cfg(test)]
 #[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 mod tests;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +29,7 @@ pub use self::db::{examine, writer};
 pub use self::error::Error;
 pub use self::keeper::Keeper;
 use super::counter::{Block, Counter, Tally};
+use super::definitions::Known;
 use crate::audit::Key;
 use crate::policy::{Now, Refused};
 use crate::telemetry::Telemetry;
@@ -50,6 +52,8 @@ pub struct Store {
     failing: AtomicBool,
     loaded: AtomicBool,
     inner: Mutex<Inner>,
+    /// What servers declare of their tools.
+    pub(super) tools: Arc<Known>,
     /// The numbers of counters that the memory has dropped, and the store still holds.
     dropped: Mutex<Vec<u64>>,
     orders: Mutex<Orders>,
@@ -108,6 +112,7 @@ impl Store {
             failing: AtomicBool::new(true),
             loaded: AtomicBool::new(false),
             inner: Mutex::default(),
+            tools: Arc::default(),
             dropped: Mutex::default(),
             orders: Mutex::default(),
             ordered: Condvar::new(),

@@ -232,7 +232,7 @@ impl<'a> Writing<'a> {
         Ok(blocks)
     }
 
-    fn rows<T>(&self, sql: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+    pub(super) fn rows<T>(&self, sql: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>> {
         let all = || {
             let mut statement = self.transaction.prepare_cached(sql)?;
             statement.query_map([], read)?.collect::<rusqlite::Result<Vec<T>>>()
@@ -240,14 +240,14 @@ impl<'a> Writing<'a> {
         all().map_err(|cause| Error::of(self.path, cause))
     }
 
-    fn run(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<()> {
+    pub(super) fn run(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<()> {
         let run = || self.transaction.prepare_cached(sql)?.execute(parameters);
         run().map(drop).map_err(|cause| Error::of(self.path, cause))
     }
 }
 
 /// What no policyd has written.
-fn senseless(what: &'static str) -> rusqlite::Error {
+pub(super) fn senseless(what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, what.into())
 }
 

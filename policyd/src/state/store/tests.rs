@@ -4,6 +4,7 @@ mod clock;
 mod file;
 mod random;
 mod rows;
+mod tools;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -8,7 +8,9 @@ use tracing::{error, info, warn};
 
 use super::Event;
 use crate::policy::RuleKind;
+use crate::state::ChangeKind;
 use crate::telemetry::Telemetry;
+use crate::visible::visible;
 
 /// A rule's kind as metrics and records label it.
 pub fn kind_label(kind: RuleKind) -> &'static str {
@@ -18,6 +20,7 @@ pub fn kind_label(kind: RuleKind) -> &'static str {
         RuleKind::Default => "default",
         RuleKind::Hide => "hide",
         RuleKind::Action => "action",
+        RuleKind::ToolChanges => "tool-changes",
         RuleKind::Arguments => "arguments",
         RuleKind::Require => "require",
         RuleKind::DenyIf => "deny-if",
@@ -253,6 +256,42 @@ impl Event for StateReady<'_> {
             warn!(path = %self.path.display(), "counters are stored again");
         }
         telemetry.health().good("state", format!("counters are stored in `{}`", self.path.display()));
+    }
+}
+
+/// The longest text of a server's that a log line holds, in characters.
+const LONGEST: usize = 128;
+
+/// A server listed another definition of a tool than before, or a tool that was not in its first list.
+#[derive(Clone, Copy, Debug)]
+pub struct DefinitionChanged<'a> {
+    /// The server's name.
+    pub server: &'a str,
+    /// The tool's name, as the server chose it.
+    pub tool: &'a str,
+    /// In which way.
+    pub change: ChangeKind,
+    /// The keys of the definition that differ.
+    pub fields: &'a [String],
+    /// A policy of the server wants to be told (`tool_changes` is not `allow`).
+    pub alert: bool,
+}
+
+impl Event for DefinitionChanged<'_> {
+    fn emit(self, telemetry: &Telemetry) {
+        let Self { server, tool, change, fields, alert } = self;
+        if change == ChangeKind::First {
+            return;
+        }
+        telemetry.0.metrics.definitions_changed.with_label_values(&[server, change.label()]).inc();
+        // A server can bring these about as often as it likes.
+        if alert && let Some(suppressed) = telemetry.0.refusals.admit(change.label()) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            let short = |text: &str| visible(&text.chars().take(LONGEST).collect::<String>());
+            let (tool, fields) = (short(tool), short(&fields.join(", ")));
+            let change = change.label();
+            warn!(server, tool, change, fields, suppressed, "a tool's definition is another one than before");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Unreadable, files};
 use crate::authoring::replay::Record;
 use crate::cli::say;
 use crate::mcp::json::Parser;
+use crate::visible::visible;
 
 /// The longest line that is read. A record with arguments is little longer than the largest message that is judged.
 const LONGEST: u64 = 64 << 20;
@@ -98,7 +99,7 @@ impl Logs {
             self.bad += 1;
             if self.bad <= TOLD {
                 // A log holds what agents wrote.
-                let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+                let why = visible(&why);
                 say(format_args!("{}:{}: {why}", log.name, log.number));
             } else if self.bad == TOLD + 1 {
                 say("more lines that cannot be read are only counted");
