@@ -87,8 +87,10 @@ pub enum Step {
     Read(&'static str),
     /// `prompts/get` (not rmcp).
     Prompt(&'static str),
-    /// Answer what the server asks: sampling, elicitation, roots (Python 1.x and TypeScript).
+    /// Answer what the server asks: sampling, elicitation, roots (Python and TypeScript).
     Answer,
+    /// List resources, templates and prompts (Python and TypeScript).
+    Offers,
     /// Say so and wait for a line on standard input.
     Wait,
 }
@@ -106,6 +108,7 @@ impl Step {
             Self::Read(uri) => json!({"read": uri}),
             Self::Prompt(name) => json!({"prompt": name}),
             Self::Answer => json!({"answer": true}),
+            Self::Offers => json!({"offers": true}),
             Self::Wait => json!({"wait": true}),
         }
     }
@@ -181,6 +184,13 @@ impl Transcript {
     /// How asking for the prompt `name` ended.
     pub fn prompt(&self, name: &str) -> Vec<Outcome> {
         self.lines.iter().filter(|line| line["prompt"] == name).map(outcome).collect()
+    }
+
+    /// What the server's other lists held.
+    pub fn offers(&self) -> Vec<&str> {
+        let offers = self.lines.iter().find_map(|line| line["offers"].as_array());
+        let offers = offers.unwrap_or_else(|| panic!("no lists: {:#?}", self.finished));
+        offers.iter().filter_map(Value::as_str).collect()
     }
 
     /// The methods of what the server asked, in order.

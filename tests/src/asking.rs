@@ -12,7 +12,7 @@ use crate::world::{World, hosts};
 
 /// A running server; killed when dropped.
 pub struct Asking {
-    _running: Running,
+    running: Running,
     port: u16,
     path: &'static str,
 }
@@ -44,6 +44,14 @@ impl Asking {
         Self::start(world, command, 3003, if transport == "sse" { "/sse" } else { "/mcp" })
     }
 
+    /// PyPI `mcp` 2.3.0 with `tests/servers/needs.py`: what it asks stands in results (2026-07-28).
+    pub fn needing(world: &World) -> Self {
+        let python = cached("mcp-2.3.0/bin/python");
+        let mut command = world.beside();
+        command.arg(python).arg(repository().join("tests/servers/needs.py")).arg("3004");
+        Self::start(world, command, 3004, "/mcp")
+    }
+
     fn node(world: &World, transport: &str, port: u16, path: &'static str) -> Self {
         let mut command = world.beside();
         command.args(["env", &format!("PORT={port}"), "node"]);
@@ -59,7 +67,12 @@ impl Asking {
             let connected = world.on_agents_side(move || TcpStream::connect(address).is_ok());
             connected.join().expect("a thread that does not panic").then_some(())
         });
-        Self { _running: running, port, path }
+        Self { running, port, path }
+    }
+
+    /// What it wrote on standard output.
+    pub fn said(&self) -> Vec<String> {
+        self.running.stdout()
     }
 
     /// Its endpoint.

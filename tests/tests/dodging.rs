@@ -236,6 +236,57 @@ fn no_form_of_an_answer_carries_a_refused_request() {
 }
 
 #[test]
+fn no_form_of_a_result_carries_a_refused_request() {
+    let world = World::new();
+    let json = |body: &str| answer("content-type: application/json", body);
+    let events = |body: &str| answer("content-type: text/event-stream", &format!("data: {body}\n\n"));
+    let asks = r#"{"a":{"method":"ping"},"k":{"method":"sampling/createMessage","params":{"systemPrompt":"whisper"}}}"#;
+    let result = |rest: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{{rest}}}}}"#);
+    let needs = result(&format!(r#""resultType":"input_required","inputRequests":{asks},"requestState":"s""#));
+    let task = result(&format!(r#""taskId":"t","status":"input_required","inputRequests":{asks}"#));
+    let done = result(&format!(r#""taskId":"t","status":"completed","result":{{"inputRequests":{asks}}}"#));
+    let told = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{{"taskId":"t","inputRequests":{asks}}}}}"#
+    );
+    let url = concat!(
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","data":{"elicitations":["#,
+        r#"{"mode":"url","elicitationId":"e","url":"https://whisper.example","message":"m"}]}}}"#
+    );
+    // Whether the agent gets an error in its place.
+    let cases = [
+        ("a result", post(LIST), json(&needs), true),
+        ("a result in an event", post(LIST), events(&needs), true),
+        ("a result on another stream", get("/mcp"), events(&needs), true),
+        ("a result of no type", post(LIST), json(&needs.replace(r#""resultType":"input_required","#, "")), true),
+        ("one of a batch", post(LIST), json(&format!("[{needs}]")), true),
+        ("an escaped key", post(LIST), json(&needs.replace("inputReq", "inpu\\u0074Req")), true),
+        ("an escaped method", post(LIST), json(&needs.replace("sampling/", "samplin\\u0067\\/")), true),
+        ("a task", post(LIST), json(&task), true),
+        ("a task's result", post(LIST), json(&done), true),
+        ("what is told of a task", post(LIST), events(&told), false),
+        ("a method with more to it", post(LIST), json(&needs.replace(r#""params""#, r#""x":1,"params""#)), true),
+        ("a method for lenient readers", post(LIST), json(&needs.replace("sampling/create", "Sampling/Create")), true),
+        ("a key for lenient readers", post(LIST), json(&needs.replace("inputRequests", "InputRequests")), false),
+        ("a result for lenient readers", post(LIST), json(&needs.replace(r#""result""#, r#""Result""#)), false),
+        ("a list of requests", post(LIST), json(&needs.replace(asks, &format!("[{asks}]"))), false),
+        ("a key twice", post(LIST), json(&needs.replace(r#""requestState""#, r#""inputRequests""#)), false),
+        ("a result without an id", post(LIST), json(&needs.replace(r#""id":1,"#, "")), false),
+        ("elicitations in an error", post(LIST), json(url), true),
+        ("elicitations in an event", post(LIST), events(url), true),
+        ("elicitations for lenient readers", post(LIST), json(&url.replace("elicitations", "Elicitations")), false),
+    ];
+    let _server = serve(&world, cases.iter().map(|(_, _, answer, _)| answer.clone()).collect());
+    let policy = world.file("policy.json", DENYING);
+    let daemon = Daemon::start(&world, &Config::new().system(&world, &WORKBENCH, &policy, &["anna"]));
+    for (what, request, _, replaced) in &cases {
+        let answer = ask_anything(&world, &daemon, request);
+        assert!(!answer.contains("whisper"), "{what}: {answer}");
+        let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"Denied by policy: "#;
+        assert_eq!(answer.contains(error), *replaced, "{what}: {answer}");
+    }
+}
+
+#[test]
 fn what_is_left_of_a_stream_keeps_its_bytes_and_its_ids() {
     let world = World::new();
     let ping = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;

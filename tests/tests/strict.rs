@@ -338,9 +338,9 @@ fn no_row_reaches_a_server_over_http2() {
     }
 }
 
-/// Causes that no row can have: what HTTP itself frames, huge, slow and broken bodies (all in `smuggling.rs`), and what only a
-/// server can send (`mcp::lists`).
-const ELSEWHERE: [&str; 11] = [
+/// Causes that no row can have: what HTTP itself frames, huge, slow and broken bodies (all in `smuggling.rs`), batches that were
+/// agreed on and answers in requests (`methods.rs`), and what only a server can send (`mcp::lists`, `mcp::requests`).
+const ELSEWHERE: [&str; 18] = [
     "bad-head",
     "head-too-large",
     "body-length",
@@ -351,7 +351,14 @@ const ELSEWHERE: [&str; 11] = [
     "too-large",
     "upgrade",
     "misdirected",
+    "empty-batch",
+    "long-batch",
+    "batched-initialize",
+    "repeated-id",
+    "bad-inputs",
+    "many-inputs",
     "bad-tool-list",
+    "bad-list",
 ];
 
 #[test]

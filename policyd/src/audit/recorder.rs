@@ -97,6 +97,7 @@ impl Recorder {
             server,
             since: Instant::now(),
             outcome: Outcome::default(),
+            others: Box::default(),
         })
     }
 }
@@ -126,12 +127,23 @@ pub struct Call {
     since: Instant,
     /// What is known so far; kept up to date while a response streams.
     pub outcome: Outcome,
+    /// The other messages of its batch.
+    others: Box<[Call]>,
 }
 
 impl Call {
     /// Its id.
     pub fn id(&self) -> CallId {
         self.id
+    }
+
+    /// The messages of a batch as one, which end together. The outcomes of all say the same, but each has the bytes of its own
+    /// message, and only the first those of the response. `None` of none.
+    pub fn of_batch(mut calls: Vec<Call>) -> Option<Call> {
+        let others = calls.split_off(calls.len().min(1));
+        let mut first = calls.pop()?;
+        first.others = others.into();
+        Some(first)
     }
 
     /// Ends it.
@@ -143,6 +155,10 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let Outcome { status, bytes_in, bytes_out, returned, error } = self.outcome;
+        for other in &mut self.others {
+            let Outcome { bytes_in, .. } = other.outcome;
+            other.outcome = Outcome { bytes_in, bytes_out: 0, ..self.outcome };
+        }
         let finished = Finished {
             call: self.id,
             at: SystemTime::now(),

@@ -283,6 +283,8 @@ fn every_word_for_a_rule_is_told() {
         RuleKind::IdentityUnclear,
         RuleKind::UpstreamUntrusted,
         RuleKind::OtherPath,
+        RuleKind::Unasked,
+        RuleKind::Batch,
         RuleKind::Default,
     ];
     let chapter = REFERENCE.split("\n## ").find(|chapter| chapter.starts_with("What is told of a decision")).unwrap();
@@ -301,6 +303,7 @@ fn every_word_for_a_rule_is_told() {
         | RuleKind::Limit => {}
         RuleKind::Protocol | RuleKind::NoGrant | RuleKind::Malformed | RuleKind::StateUnavailable => {}
         RuleKind::AuditUnavailable | RuleKind::IdentityUnclear | RuleKind::UpstreamUntrusted | RuleKind::OtherPath => {}
+        RuleKind::Unasked | RuleKind::Batch => {}
     }
 }
 

@@ -26,6 +26,7 @@ use crate::capture::identity::Resolver;
 use crate::capture::names::Names;
 use crate::capture::{self, Capture, Cgroup2, Pins};
 use crate::config::{Config, Other};
+use crate::mcp::pending::Pending;
 use crate::mcp::session::Sessions;
 use crate::proxy::admission::Admission;
 use crate::proxy::worker::{Phase, Shared, Snapshot, Worker};
@@ -70,6 +71,9 @@ pub struct Daemon {
 
 /// Sessions that are remembered per server; the least recently used are forgotten first.
 const SESSIONS: usize = 100_000;
+
+/// What servers asked that is remembered for each until it is answered.
+const PENDING: usize = 10_000;
 
 /// How long the canary's connection may take.
 const CANARY_PATIENCE: Duration = Duration::from_secs(5);
@@ -129,6 +133,7 @@ impl Daemon {
             clock,
             definitions,
             sessions: Mutex::new(Sessions::new(SESSIONS)),
+            pending: Mutex::new(Pending::new(PENDING)),
             telemetry,
             admission: Admission::default(),
             minted: Default::default(),

@@ -57,8 +57,16 @@ causes! {
     NulInKey "nul-in-key" "a key holds a NUL character";
 
     // The JSON-RPC envelope.
-    /// An array of messages.
-    Batch "batch" "batches of messages are not accepted";
+    /// An array of messages where it is not known that 2025-03-26 was agreed on.
+    Batch "batch" "batches of messages are accepted only under revision 2025-03-26";
+    /// An array of no message.
+    EmptyBatch "empty-batch" "a batch must hold a message";
+    /// An array of more messages than anybody needs.
+    LongBatch "long-batch" "a batch may hold no more than 100 messages";
+    /// `initialize` in an array.
+    BatchedInitialize "batched-initialize" "`initialize` must not be part of a batch";
+    /// Two requests of a batch whose ids are the same, to loose readers.
+    RepeatedId "repeated-id" "two requests of a batch have the same `id`";
     /// Neither object nor array.
     NotAnObject "not-an-object" "a message must be a JSON object";
     /// `jsonrpc` absent or not the string `2.0`.
@@ -92,8 +100,14 @@ causes! {
     CallWithoutId "call-without-id" "a `tools/call` must have an `id`";
     /// A `tools/call` whose `name` is not a string.
     BadToolName "bad-tool-name" "a `tools/call` must name its tool in a string";
+    /// `inputResponses` or `inputRequests` is not an object.
+    BadInputs "bad-inputs" "`inputRequests` and `inputResponses` must be objects";
+    /// More requests in one result than anybody can answer.
+    ManyInputs "many-inputs" "a result may hold no more than 100 requests";
     /// A tool list with an entry that has no name.
     BadToolList "bad-tool-list" "a tool list holds an entry without a name";
+    /// A list of resources, templates or prompts with an entry of which it cannot be told what it is.
+    BadList "bad-list" "a list of resources or prompts holds an entry without a URI or a name";
 
     // The HTTP head.
     /// Not exactly `application/json`.

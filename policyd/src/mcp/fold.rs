@@ -37,6 +37,24 @@ fn narrow(c: char) -> char {
     }
 }
 
+/// Whether a string in a JSON text may begin with one of `words` in any case, for some reader: an escape or a letter beyond ASCII
+/// could spell anything, and so could UTF-16 and UTF-32.
+pub(super) fn may_begin_a_string(text: &[u8], words: &[&[u8]]) -> bool {
+    let begins = |rest: &[u8], word: &[u8]| rest.get(..word.len()).is_some_and(|is| is.eq_ignore_ascii_case(word));
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|&byte| matches!(byte, b'"' | b'\\' | 0) || byte >= 0x80) {
+        match rest[at] {
+            b'"' if words.iter().any(|word| begins(&rest[at + 1..], word)) => return true,
+            b'\\' if matches!(rest.get(at + 1), Some(b'u' | b'U')) => return true,
+            byte if byte == 0 || byte >= 0x80 => return true,
+            // Past an escaped character as a whole, so that what follows is not taken for an escape.
+            b'\\' => rest = rest.get(at + 2..).unwrap_or_default(),
+            _ => rest = &rest[at + 1..],
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {

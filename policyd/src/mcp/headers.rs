@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
 use super::json::{Kind, Value};
-use super::{Cause, Message, Version};
+use super::{Cause, Message, Version, method};
 
 /// The session of 2025-03-26 to 2025-11-25.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -126,7 +126,7 @@ pub fn check_mirrors(headers: &HeaderMap, message: &Message<'_>) -> Result<Optio
     }
     if let Some(value) = headers.get(NAME) {
         let said = decode(value).or_else(|cause| fail(cause, &NAME))?;
-        if mirrored_name(message).as_deref() != Some(&*said) {
+        if !names(message, &said) {
             return fail(Cause::HeaderMismatch, &NAME);
         }
     }
@@ -141,13 +141,23 @@ pub fn check_mirrors(headers: &HeaderMap, message: &Message<'_>) -> Result<Optio
     Ok(message.version().or_else(|| Version::parse(header_version?)))
 }
 
-/// What `Mcp-Name` mirrors.
-fn mirrored_name<'m>(message: &'m Message<'_>) -> Option<Cow<'m, str>> {
-    if let Some(tool) = message.tool() {
-        return Some(Cow::Borrowed(tool));
+/// Refuses the headers that mirror one message over a body that holds several: no header can agree with all of them.
+///
+/// # Errors
+///
+/// The first such header.
+pub fn check_no_mirrors(headers: &HeaderMap) -> Result<(), Fault> {
+    let mirrors = |name: &&HeaderName| **name == METHOD || **name == NAME || name.as_str().starts_with(PARAM_PREFIX);
+    headers.keys().find(mirrors).map_or(Ok(()), |name| fail(Cause::HeaderMismatch, name))
+}
+
+/// Whether `Mcp-Name` may say this. Where it is not known what it mirrors for a method, any of what it mirrors for others.
+fn names(message: &Message<'_>, said: &str) -> bool {
+    let says = |key: &str| message.params().and_then(|params| params.get(key)).is_some_and(|value| value.is_str(said));
+    match message.method().and_then(method::subject_key) {
+        Some(key) => says(key),
+        None => ["name", "uri", "taskId"].into_iter().any(says),
     }
-    let params = message.params()?;
-    ["name", "uri", "taskId"].iter().find_map(|key| params.get(key)?.as_str())
 }
 
 /// Whether an object, or an object in it, has a member whose value the header could mirror.

@@ -1,41 +1,67 @@
-//! Tool lists without the tools that a policy refuses for every argument. All that stays keeps its bytes.
+//! Lists without what a policy refuses for every argument: tools, resources, templates of resources, prompts. All that stays
+//! keeps its bytes.
 
 use std::ops::Range;
 
 use super::json::{Error, Parser, Value};
 use super::message::refuse_variant;
-use super::{Cause, json};
+use super::{Cause, fold, json};
 
 /// What became of a server's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filtered {
     /// Nothing was left out: forward the server's own bytes.
     Unchanged,
-    /// The message without the refused tools, one JSON text.
+    /// The message without the refused entries, one JSON text.
     Edited {
         /// The edited text.
         text: String,
-        /// How many tools were left out.
+        /// How many entries were left out.
         removed: usize,
     },
 }
 
-/// Whether a message could hold a tool list at all: whether `tools` stands in it in any case, or an escape or a letter that
-/// folds to one of its letters (`\u017f` is an S to some) could spell it, or the text is in UTF-16 or
-/// UTF-32 (Python's `json` reads both). Without a list there is nothing that must be read.
-pub fn may_hold_list(text: &[u8]) -> bool {
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|&byte| matches!(byte, b't' | b'T' | b'\\' | 0) || byte >= 0x80) {
-        match rest[at] {
-            b't' | b'T' if rest[at..].get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"tools")) => return true,
-            b'\\' if matches!(rest.get(at + 1), Some(b'u' | b'U')) => return true,
-            byte if byte == 0 || byte >= 0x80 => return true,
-            // Past an escaped backslash as a whole, so that what follows is not taken for an escape.
-            b'\\' => rest = rest.get(at + 2..).unwrap_or_default(),
-            _ => rest = &rest[at + 1..],
+/// The lists of what a server offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// `tools/list`: each entry is used by `tools/call`.
+    Tools,
+    /// `resources/list`: by `resources/read`.
+    Resources,
+    /// `resources/templates/list`: by `resources/read`, of what the template is expanded to.
+    Templates,
+    /// `prompts/list`: by `prompts/get`.
+    Prompts,
+}
+
+impl List {
+    const ALL: [List; 4] = [List::Tools, List::Resources, List::Templates, List::Prompts];
+
+    /// The key of a result that holds it.
+    fn key(self) -> &'static str {
+        match self {
+            List::Tools => "tools",
+            List::Resources => "resources",
+            List::Templates => "resourceTemplates",
+            List::Prompts => "prompts",
         }
     }
-    false
+
+    /// The key of an entry that names it.
+    fn name(self) -> &'static str {
+        match self {
+            List::Tools | List::Prompts => "name",
+            List::Resources => "uri",
+            List::Templates => "uriTemplate",
+        }
+    }
+}
+
+/// Whether a message could hold a list at all: whether a string in it begins like the key of one in any case, or an escape or
+/// a letter that folds to one of its letters (`\u017f` is an S to some) could spell it, or the text is in UTF-16 or
+/// UTF-32 (Python's `json` reads both). Without a list there is nothing that must be read.
+pub fn may_hold_list(text: &[u8]) -> bool {
+    fold::may_begin_a_string(text, &[b"tools", b"resource", b"prompts"])
 }
 
 /// Whether another page may follow a list in this message: `nextCursor` stands in it somewhere, and not with `null`.
@@ -48,8 +74,8 @@ pub fn may_go_on(text: &[u8]) -> bool {
     text.windows(KEY.len()).enumerate().any(|(at, part)| part == KEY && !is_null(&text[at + KEY.len()..]))
 }
 
-/// Filters every tool list in a message of a server: any response with a `result.tools` array, whatever its id, because clients
-/// correlate loosely; each one of a batch. `unlisted` says which names to leave out; `seen` is told
+/// Filters every list in a message of a server: any response with an array of one, whatever its id, because clients
+/// correlate loosely; each one of a batch. `unlisted` says which entries to leave out, by what names them; `seen` is told
 /// of every tool: its name, and its whole definition.
 ///
 /// Cursors stay as they are, also when a page becomes empty; a filtered list's `cacheScope` becomes `private` (2026-07-28).
@@ -61,7 +87,7 @@ pub fn may_go_on(text: &[u8]) -> bool {
 pub fn filter<'a>(
     parser: &'a mut Parser,
     text: &'a [u8],
-    mut unlisted: impl FnMut(&str) -> bool,
+    mut unlisted: impl FnMut(List, &str) -> bool,
     mut seen: impl FnMut(&str, Value<'a>),
 ) -> Result<Filtered, Error> {
     let root = parser.parse(text)?;
@@ -94,6 +120,9 @@ pub fn may_be_message(text: &[u8]) -> bool {
     }
 }
 
+/// The keys of a result that mean something to a list.
+const RESULT: &[&str] = &["tools", "resources", "resourceTemplates", "prompts", "nextCursor", "ttlMs", "cacheScope"];
+
 /// Places of the text and what goes there instead, in no order.
 #[derive(Default)]
 struct Edits {
@@ -105,18 +134,16 @@ impl Edits {
     fn message<'a>(
         &mut self,
         message: Value<'a>,
-        unlisted: &mut impl FnMut(&str) -> bool,
+        unlisted: &mut impl FnMut(List, &str) -> bool,
         seen: &mut impl FnMut(&str, Value<'a>),
     ) -> Result<(), Error> {
         let Some(result) = member(message, "result", &["result", "id", "jsonrpc"])? else { return Ok(()) };
-        let Some(tools) = member(result, "tools", &["tools", "nextCursor", "ttlMs", "cacheScope"])? else {
-            return Ok(());
-        };
-        if !tools.is_array() {
-            return Ok(());
-        }
         let before = self.removed;
-        self.list(tools, unlisted, seen)?;
+        for list in List::ALL {
+            if let Some(entries) = member(result, list.key(), RESULT)?.filter(Value::is_array) {
+                self.list(list, entries, unlisted, seen)?;
+            }
+        }
         if self.removed > before {
             self.make_private(result);
         }
@@ -125,30 +152,36 @@ impl Edits {
 
     fn list<'a>(
         &mut self,
-        tools: Value<'a>,
-        unlisted: &mut impl FnMut(&str) -> bool,
+        list: List,
+        entries: Value<'a>,
+        unlisted: &mut impl FnMut(List, &str) -> bool,
         seen: &mut impl FnMut(&str, Value<'a>),
     ) -> Result<(), Error> {
         let mut kept = false;
         let mut previous_end = 0;
-        let mut items = tools.items().peekable();
-        while let Some(tool) = items.next() {
-            let name = member(tool, "name", &["name"])?.and_then(|name| name.as_str());
-            let Some(name) = name else { return Err(Error { cause: Cause::BadToolList, at: tool.start() }) };
-            seen(&name, tool);
-            if unlisted(&name) {
+        let mut items = entries.items().peekable();
+        while let Some(entry) = items.next() {
+            let name = member(entry, list.name(), &[list.name()])?.and_then(|name| name.as_str());
+            let Some(name) = name else {
+                let cause = if list == List::Tools { Cause::BadToolList } else { Cause::BadList };
+                return Err(Error { cause, at: entry.start() });
+            };
+            if list == List::Tools {
+                seen(&name, entry);
+            }
+            if unlisted(list, &name) {
                 self.removed += 1;
                 // With the comma before it, or, at the front, with the one after it.
                 let cut = match items.peek() {
-                    _ if kept => previous_end..tool.end(),
-                    Some(next) => tool.start()..next.start(),
-                    None => tool.start()..tool.end(),
+                    _ if kept => previous_end..entry.end(),
+                    Some(next) => entry.start()..next.start(),
+                    None => entry.start()..entry.end(),
                 };
                 self.cuts.push((cut, ""));
             } else {
                 kept = true;
             }
-            previous_end = tool.end();
+            previous_end = entry.end();
         }
         Ok(())
     }

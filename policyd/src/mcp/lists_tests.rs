@@ -4,7 +4,7 @@ use super::*;
 
 /// Filters with every tool whose name starts with `x` refused; gives the text that is forwarded.
 fn filtered(text: &str) -> Result<String, Cause> {
-    let refuse = |name: &str| name.starts_with('x');
+    let refuse = |_: List, name: &str| name.starts_with('x');
     match filter(&mut Parser::new(), text.as_bytes(), refuse, |_, _| ()) {
         Ok(Filtered::Unchanged) => Ok(text.to_owned()),
         Ok(Filtered::Edited { text, .. }) => Ok(text),
@@ -55,6 +55,33 @@ fn filters_whatever_the_id_and_each_of_a_batch() {
 }
 
 #[test]
+fn every_list_is_filtered_by_what_names_its_entries() {
+    let text = concat!(
+        r#"{"result":{"resources":[{"uri":"x","name":"a"},{"uri":"a","name":"x"}],"#,
+        r#""resourceTemplates":[{"uriTemplate":"a{x}"},{"uriTemplate":"x{a}"}],"#,
+        r#""prompts":[{"name":"x"}],"tools":[{"name":"x"},{"name":"a"}],"nextCursor":"x"}}"#
+    );
+    let mut asked = Vec::new();
+    let filtered = filter(
+        &mut Parser::new(),
+        text.as_bytes(),
+        |list, name| {
+            asked.push((list, name.to_owned()));
+            name.starts_with('x')
+        },
+        |name, tool| assert!(tool.get("name").unwrap().is_str(name)),
+    );
+    let Filtered::Edited { text, removed } = filtered.unwrap() else { panic!("unchanged") };
+    let expected = concat!(
+        r#"{"result":{"resources":[{"uri":"a","name":"x"}],"resourceTemplates":[{"uriTemplate":"a{x}"}],"#,
+        r#""prompts":[],"tools":[{"name":"a"}],"nextCursor":"x"}}"#
+    );
+    assert_eq!((&*text, removed), (expected, 4));
+    assert_eq!(asked.iter().filter(|(list, _)| *list == List::Templates).count(), 2);
+    assert!(asked.contains(&(List::Resources, "x".to_owned())) && asked.contains(&(List::Prompts, "x".to_owned())));
+}
+
+#[test]
 fn other_messages_stay() {
     for text in
         [r#"{"result":{"tools":1}}"#, r#"{"error":{"code":1}}"#, r#"{"method":"m","params":{"tools":[1]}}"#, "7", "[]"]
@@ -73,6 +100,11 @@ fn refuses_what_could_be_read_otherwise() {
         (r#"{"result":{"tools":[{}]}}"#, Cause::BadToolList),
         (r#"{"result":{"tools":["x"]}}"#, Cause::BadToolList),
         (r#"{"result":{"tools":[{"name":1}]}}"#, Cause::BadToolList),
+        (r#"{"result":{"prompts":[{"title":"x"}]}}"#, Cause::BadList),
+        (r#"{"result":{"resources":[{"name":"x"}]}}"#, Cause::BadList),
+        (r#"{"result":{"resourceTemplates":[{"uri":"x"}]}}"#, Cause::BadList),
+        (r#"{"result":{"resources":[{"uri":"a","URI":"x"}]}}"#, Cause::KeyVariant),
+        (r#"{"result":{"ResourceTemplates":[]}}"#, Cause::KeyVariant),
         ("{", Cause::Truncated),
         ("{}\n{}", Cause::TrailingBytes),
     ] {
@@ -87,7 +119,7 @@ proptest! {
         let all: Vec<String> = names.iter().map(entry).collect();
         let text = list(&all.join(&format!("{space},{space}")));
         let mut told = Vec::new();
-        let outcome = filter(&mut Parser::new(), text.as_bytes(), |name| name.starts_with('x'), |name, tool| {
+        let outcome = filter(&mut Parser::new(), text.as_bytes(), |_, name| name.starts_with('x'), |name, tool| {
             assert!(tool.get("name").unwrap().is_str(name));
             told.push(name.to_owned());
         });
@@ -121,6 +153,9 @@ fn whatever_could_spell_a_list_is_read() {
     for text in [
         r#"{"result":{"tools":[]}}"#,
         r#"{"result":{"TOOLS":[]}}"#,
+        r#"{"result":{"Prompts":[]}}"#,
+        r#"{"a":"\"","result":{"resources":[]}}"#,
+        r#"{"result":{"resourceTemplates":[]}}"#,
         r#"{"result":{"\u0074ools":[]}}"#,
         r#"{"result":{"too\u006cs":[]}}"#,
         r#"{"result":{"too\\\u006cs":[]}}"#,
@@ -129,7 +164,9 @@ fn whatever_could_spell_a_list_is_read() {
     ] {
         assert!(may_hold_list(text.as_bytes()), "{text}");
     }
-    for text in ["", "t", "too", r#"{"result":{"content":[{"type":"text","text":"done"}]}}"#, r#"{"a":"C:\\users"}"#] {
+    for text in
+        ["", "t", "too", r#"{"result":{"content":[{"type":"text","text":"done"}]}}"#, r#"{"a":"C:\\users, tools"}"#]
+    {
         assert!(!may_hold_list(text.as_bytes()), "{text}");
     }
 }

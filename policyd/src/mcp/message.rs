@@ -21,6 +21,9 @@ const META_KEYS: &[&str] = &[
     "io.modelcontextprotocol/related-task",
 ];
 
+/// The answers of an agent that repeats its request (2026-07-28, `InputResponseRequestParams`).
+const INPUT_RESPONSES: &str = "inputResponses";
+
 /// What JSON-RPC 2.0 defines at the top.
 const TOP_KEYS: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
 
@@ -114,6 +117,21 @@ impl<'a> Message<'a> {
         self.arguments
     }
 
+    /// Which request this is, for those that belong together: the repetition of a request with the answers to what its server
+    /// needed to know has the same subject, and so have all requests about one task (2026-07-28).
+    pub fn subject(&self) -> String {
+        let method = self.method().unwrap_or_default();
+        let about = method::subject_key(method).and_then(|key| self.params()?.get(key)?.as_str()).unwrap_or_default();
+        let family = if method.contains("tasks") { "tasks" } else { method };
+        format!("{family} {about}")
+    }
+
+    /// The keys of `inputResponses`, unescaped: the agent answers what its server needed to know (2026-07-28).
+    pub fn input_responses(&self) -> impl Iterator<Item = Cow<'a, str>> {
+        let responses = self.params().and_then(|params| params.get(INPUT_RESPONSES));
+        responses.into_iter().flat_map(|responses| responses.entries()).filter_map(|(key, _)| key.as_str())
+    }
+
     /// The revision that the message itself names: in `_meta` (2026-07-28), or in the params of `initialize`.
     pub fn version(&self) -> Option<Version> {
         Version::parse(&self.version_text()?)
@@ -153,6 +171,17 @@ pub struct Malformed {
 /// See [`Cause`]: the JSON text first, then the envelope.
 pub fn vet<'a>(parser: &'a mut Parser, body: &'a Bytes) -> Result<Message<'a>, Malformed> {
     parser.parse(body).and_then(|root| envelope(body, root)).map_err(|error| refusal(body, error))
+}
+
+/// Reads strictly one request of a server that stands in a result under `key` of `inputRequests` (2026-07-28): a method and
+/// params, without an envelope of its own. `key` is JSON text and stands for the id.
+///
+/// # Errors
+///
+/// As for [`vet`].
+pub fn vet_input<'a>(parser: &'a mut Parser, key: Id<'a>, body: &'a Bytes) -> Result<Message<'a>, Malformed> {
+    let refusal = |error: json::Error| Malformed { cause: error.cause, at: error.at, id: Some(key.0.to_owned()) };
+    parser.parse(body).and_then(|root| input(key, body, root)).map_err(refusal)
 }
 
 #[cold]
@@ -200,28 +229,35 @@ struct Top<'a> {
     error: Option<Value<'a>>,
 }
 
+impl<'a> Top<'a> {
+    fn of(root: Value<'a>) -> Result<Top<'a>, json::Error> {
+        let mut top = Top::default();
+        for (key, value) in root.entries() {
+            let slot = match key.as_str().as_deref() {
+                Some("jsonrpc") => &mut top.jsonrpc,
+                Some("id") => &mut top.id,
+                Some("method") => &mut top.method,
+                Some("params") => &mut top.params,
+                Some("result") => &mut top.result,
+                Some("error") => &mut top.error,
+                _ => {
+                    refuse_variant(&key, TOP_KEYS)?;
+                    return fail(Cause::UnknownKey, &key);
+                }
+            };
+            *slot = Some(value);
+        }
+        Ok(top)
+    }
+}
+
 fn envelope<'a>(body: &'a Bytes, root: Value<'a>) -> Result<Message<'a>, json::Error> {
     match root.kind() {
         json::Kind::Object => {}
         json::Kind::Array => return fail(Cause::Batch, &root),
         _ => return fail(Cause::NotAnObject, &root),
     }
-    let mut top = Top::default();
-    for (key, value) in root.entries() {
-        let slot = match key.as_str().as_deref() {
-            Some("jsonrpc") => &mut top.jsonrpc,
-            Some("id") => &mut top.id,
-            Some("method") => &mut top.method,
-            Some("params") => &mut top.params,
-            Some("result") => &mut top.result,
-            Some("error") => &mut top.error,
-            _ => {
-                refuse_variant(&key, TOP_KEYS)?;
-                return fail(Cause::UnknownKey, &key);
-            }
-        };
-        *slot = Some(value);
-    }
+    let top = Top::of(root)?;
     match top.jsonrpc {
         Some(version) if version.is_str("2.0") => {}
         other => return fail(Cause::Version, &other.unwrap_or(root)),
@@ -234,6 +270,25 @@ fn envelope<'a>(body: &'a Bytes, root: Value<'a>) -> Result<Message<'a>, json::E
         (Some(method), None) => call(body, method, &top),
         (None, Some(_)) => response(body, root, &top),
         (None, None) => fail(Cause::NoKind, &root),
+    }
+}
+
+/// A request without an envelope.
+fn input<'a>(key: Id<'a>, body: &'a Bytes, root: Value<'a>) -> Result<Message<'a>, json::Error> {
+    if !root.is_object() {
+        return fail(Cause::NotAnObject, &root);
+    }
+    let top = Top::of(root)?;
+    match (top.jsonrpc, top.method, top.result.or(top.error)) {
+        (Some(version), ..) if !version.is_str("2.0") => fail(Cause::Version, &version),
+        (_, _, Some(answer)) => fail(Cause::Hybrid, &answer),
+        (_, None, _) => fail(Cause::NoKind, &root),
+        (_, Some(method), None) => {
+            // Whatever stands there as an id, nobody answers to it. That there is one makes it a request.
+            let message = call(body, method, &Top { id: Some(method), ..top })?;
+            let Kind::Request { method, params, .. } = message.kind else { return fail(Cause::NoKind, &root) };
+            Ok(Message { kind: Kind::Request { id: key, method, params }, ..message })
+        }
     }
 }
 
@@ -262,6 +317,9 @@ fn call<'a>(body: &'a Bytes, name: Value<'a>, top: &Top<'a>) -> Result<Message<'
                         return fail(Cause::ArgumentsNotObject, &value);
                     }
                     arguments = Some(value).filter(|_| is_call);
+                }
+                Some(INPUT_RESPONSES) if !value.is_object() && !value.is_null() => {
+                    return fail(Cause::BadInputs, &value);
                 }
                 Some(other) if known.contains(&other) => {}
                 _ => {

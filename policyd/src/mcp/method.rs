@@ -38,6 +38,7 @@ const PLUMBING: &[&str] = &[
     "notifications/subscriptions/acknowledged",
     "notifications/elicitation/complete",
     "notifications/tasks/status",
+    "notifications/tasks",
 ];
 
 /// Methods that carry data.
@@ -93,11 +94,41 @@ pub(super) fn param_keys(method: &str) -> &'static [&'static str] {
         "prompts/get" => &["name", "arguments", "inputResponses", "requestState"],
         "resources/read" => &["uri", "inputResponses", "requestState"],
         "resources/subscribe" | "resources/unsubscribe" => &["uri"],
+        "subscriptions/listen" => &["notifications"],
         "completion/complete" => &["ref", "argument", "context"],
         "initialize" => &["protocolVersion", "capabilities", "clientInfo"],
-        "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => &["taskId", "inputResponses"],
+        "logging/setLevel" => &["level"],
+        "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" => &["taskId", "inputResponses", "requestState"],
+        "notifications/tasks" | "notifications/tasks/status" => &["taskId", "status", "inputRequests"],
         "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "tasks/list" => &["cursor"],
-        _ => &[],
+        "sampling/createMessage" => SAMPLING,
+        "elicitation/create" => &["mode", "message", "requestedSchema", "url", "elicitationId", "task"],
+        _ => &["inputResponses", "requestState"],
+    }
+}
+
+/// The params of `sampling/createMessage`.
+const SAMPLING: &[&str] = &[
+    "messages",
+    "modelPreferences",
+    "systemPrompt",
+    "includeContext",
+    "temperature",
+    "maxTokens",
+    "stopSequences",
+    "metadata",
+    "tools",
+    "toolChoice",
+    "task",
+];
+
+/// The param that says what a request of `method` is about: its `name`, `uri` or `taskId`.
+pub(super) fn subject_key(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
+        "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" | "notifications/tasks" => Some("taskId"),
+        _ => None,
     }
 }
 

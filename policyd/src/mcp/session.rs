@@ -1,8 +1,10 @@
-//! The sessions that servers minted. A session id that a client made up bounds nothing; only one that was seen in a server's
-//! own response counts.
+//! The sessions that servers minted, and the revisions that were agreed on. A session id that a client made up bounds nothing;
+//! only one that was seen in a server's own response counts.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
+
+use super::Version;
+use super::recent::Recent;
 
 /// The longest session id that is remembered, in bytes.
 const MAX_ID: usize = 1024;
@@ -16,11 +18,11 @@ pub struct Sessions {
 }
 
 /// One server's sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
-    stamps: HashMap<Arc<str>, u64>,
-    order: BTreeMap<u64, Arc<str>>,
-    clock: u64,
+    minted: Recent<()>,
+    /// By session, or by process where the server minted none.
+    agreed: Recent<Version>,
 }
 
 impl Sessions {
@@ -32,62 +34,50 @@ impl Sessions {
     /// Notes that `server` minted `id`: it stood in the `Mcp-Session-Id` of a response of that server. An id that the
     /// specification does not allow (visible ASCII only) or that is longer than 1 KiB is not remembered.
     pub fn learn(&mut self, server: &str, id: &str) {
-        if id.is_empty() || id.len() > MAX_ID || !id.bytes().all(|b| b.is_ascii_graphic()) || self.capacity == 0 {
+        if id.is_empty() || id.len() > MAX_ID || !id.bytes().all(|b| b.is_ascii_graphic()) {
             return;
         }
-        if !self.servers.contains_key(server) {
-            self.servers.insert(server.into(), Table::default());
-        }
-        let Some(table) = self.servers.get_mut(server) else { return };
-        if table.touch(id) {
-            return;
-        }
-        if table.stamps.len() == self.capacity
-            && let Some((_, oldest)) = table.order.pop_first()
-        {
-            table.stamps.remove(&oldest);
-        }
-        let id: Arc<str> = id.into();
-        table.clock += 1;
-        table.stamps.insert(Arc::clone(&id), table.clock);
-        table.order.insert(table.clock, id);
+        self.table(server).minted.insert(id, ());
     }
 
     /// Whether `server` minted `id` and it has not ended; counts as a use.
     pub fn knows(&mut self, server: &str, id: &str) -> bool {
-        self.servers.get_mut(server).is_some_and(|table| table.touch(id))
+        self.servers.get_mut(server).is_some_and(|table| table.minted.get(id).is_some())
     }
 
     /// Forgets a session: it was deleted, or the server answered 404 for it.
     pub fn end(&mut self, server: &str, id: &str) {
-        if let Some(table) = self.servers.get_mut(server)
-            && let Some(stamp) = table.stamps.remove(id)
-        {
-            table.order.remove(&stamp);
+        if let Some(table) = self.servers.get_mut(server) {
+            table.minted.remove(id);
+            table.agreed.remove(id);
         }
+    }
+
+    /// Notes the revision that `server` named in its answer to `initialize`. `owner`: the session that it minted, or the
+    /// agent's process.
+    pub fn agree(&mut self, server: &str, owner: &str, version: Version) {
+        self.table(server).agreed.insert(owner, version);
+    }
+
+    /// The revision that `server` agreed on with `owner`, as far as that was seen; counts as a use.
+    pub fn agreed(&mut self, server: &str, owner: &str) -> Option<Version> {
+        self.servers.get_mut(server)?.agreed.get(owner).copied()
     }
 
     /// How many sessions are remembered.
     pub fn len(&self) -> usize {
-        self.servers.values().map(|table| table.stamps.len()).sum()
+        self.servers.values().map(|table| table.minted.len()).sum()
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
 
-impl Table {
-    /// Makes `id` the most recently used, if it is here.
-    fn touch(&mut self, id: &str) -> bool {
-        let Some(stamp) = self.stamps.get_mut(id) else { return false };
-        self.clock += 1;
-        if let Some(name) = self.order.remove(stamp) {
-            self.order.insert(self.clock, name);
-        }
-        *stamp = self.clock;
-        true
+    fn table(&mut self, server: &str) -> &mut Table {
+        let capacity = self.capacity;
+        let table = || Table { minted: Recent::new(capacity), agreed: Recent::new(capacity) };
+        self.servers.entry(server.into()).or_insert_with(table)
     }
 }
 
@@ -120,5 +110,19 @@ mod tests {
             sessions.learn("a", id);
         }
         assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn what_was_agreed_ends_with_the_session() {
+        let mut sessions = Sessions::new(2);
+        sessions.learn("a", "1");
+        sessions.agree("a", "1", Version::V2025_03_26);
+        sessions.agree("a", "process 7 1", Version::V2025_11_25);
+        assert_eq!(sessions.agreed("a", "1"), Some(Version::V2025_03_26));
+        assert_eq!(sessions.agreed("a", "process 7 1"), Some(Version::V2025_11_25));
+        assert_eq!((sessions.agreed("a", "2"), sessions.agreed("b", "1")), (None, None));
+        assert!(!sessions.knows("a", "process 7 1"));
+        sessions.end("a", "1");
+        assert_eq!(sessions.agreed("a", "1"), None);
     }
 }

@@ -1,5 +1,7 @@
 //! The revisions of the protocol.
 
+use super::json::Parser;
+
 /// A revision of MCP that policyd knows, or a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
@@ -52,6 +54,12 @@ impl Version {
     }
 }
 
+/// The revision that a server names in its answer to `initialize`; `None` where that is not strict JSON, or says none.
+pub fn agreed_version(parser: &mut Parser, answer: &[u8]) -> Option<Version> {
+    let version = parser.parse(answer).ok()?.get("result")?.get("protocolVersion")?.as_str()?;
+    Version::parse(&version)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
@@ -65,6 +73,10 @@ mod tests {
         }
         assert_eq!(Version::parse("2027-01-01"), Some(Version::Later));
         assert!(Version::Later.is_stateless() && !Version::V2025_11_25.is_stateless());
+        let agreed = |text: &str| agreed_version(&mut Parser::new(), text.as_bytes());
+        let answer = r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-03-26","capabilities":{}}}"#;
+        assert_eq!(agreed(answer), Some(Version::V2025_03_26));
+        assert_eq!((agreed(r#"{"error":{}}"#), agreed("{"), agreed("[]")), (None, None, None));
         for no in ["", "2025-01-01", "DRAFT-2026", "2026-07-2x", "2026-07-280"] {
             assert_eq!(Version::parse(no), None, "{no}");
         }

@@ -10,6 +10,8 @@ use super::limits::Window;
 use super::names::Names;
 use super::{Reply, Rule, Schemas, Standing};
 use crate::diagnostic::Report;
+use crate::mcp::json::Parser;
+use crate::mcp::lists::List;
 
 /// A compiled policy.
 #[derive(Debug)]
@@ -157,9 +159,29 @@ impl Policy {
         }
         let facts = Facts { args: None, tool: Some(tool), grant, server, identity };
         match self.tools.find(tool) {
-            Some(entry) => entry.refuses(&facts) || self.all_tools.refuse(&facts),
-            None => self.default == Effect::Deny || self.all_tools.refuse(&facts),
+            Some(entry) => entry.refuses(&facts, None) || self.all_tools.refuse(&facts, None),
+            None => self.default == Effect::Deny || self.all_tools.refuse(&facts, None),
         }
+    }
+
+    /// Whether what stands in a `list` under `name` is refused whatever else is said when it is used, so that lists leave it
+    /// out: a resource by its URI, a prompt by its name, a template only where nothing can be read at all.
+    pub fn unlists_entry(&self, list: List, name: &str, lister: &Lister<'_>) -> bool {
+        let (method, known) = match list {
+            List::Tools => return self.unlists(name, lister),
+            List::Resources => ("resources/read", Some("uri")),
+            List::Templates => ("resources/read", None),
+            List::Prompts => ("prompts/get", Some("name")),
+        };
+        if self.observe {
+            return false;
+        }
+        let Some(entry) = self.methods.find(method) else { return self.default == Effect::Deny };
+        let params = known.map(|key| serde_json::json!({ key: name }).to_string());
+        let mut parser = Parser::default();
+        let args = params.as_ref().and_then(|params| parser.parse(params.as_bytes()).ok());
+        let Lister { grant, server, identity, .. } = *lister;
+        entry.refuses(&Facts { args, tool: None, grant, server, identity }, known)
     }
 
     /// Whether any tool could be unlisted: if not, list responses need not be read.
@@ -215,8 +237,8 @@ pub(super) fn may_be_called(standing: Standing) -> bool {
 }
 
 impl Entry {
-    fn refuses(&self, facts: &Facts<'_>) -> bool {
-        matches!(self.action, Action::Deny { .. }) || self.rules.refuse(facts)
+    fn refuses(&self, facts: &Facts<'_>, known: Option<&str>) -> bool {
+        matches!(self.action, Action::Deny { .. }) || self.rules.refuse(facts, known)
     }
 
     fn may_refuse(&self) -> bool {
@@ -225,10 +247,10 @@ impl Entry {
 }
 
 impl Rules {
-    /// Whether they refuse a call with these facts, whatever its arguments.
-    fn refuse(&self, facts: &Facts<'_>) -> bool {
-        self.require.iter().any(|clause| clause.never_holds(facts))
-            || self.deny_if.iter().any(|clause| clause.always_holds(facts))
+    /// Whether they refuse a call with these facts, whatever its arguments besides the one that is `known`.
+    fn refuse(&self, facts: &Facts<'_>, known: Option<&str>) -> bool {
+        self.require.iter().any(|clause| clause.never_holds(facts, known))
+            || self.deny_if.iter().any(|clause| clause.always_holds(facts, known))
             || self.limits.iter().any(Limit::never_admits)
     }
 
@@ -257,15 +279,15 @@ impl Clause {
         self.conditions.iter().filter(|condition| !condition.reads_arguments()).all(|one| one.holds(sense, facts))
     }
 
-    /// Whether it fails as a `require`, whatever the arguments.
-    fn never_holds(&self, facts: &Facts<'_>) -> bool {
-        let fails = |condition: &Condition| !condition.reads_arguments() && !condition.holds(Sense::Require, facts);
+    /// Whether it fails as a `require`, whatever the arguments besides the one that is `known`.
+    fn never_holds(&self, facts: &Facts<'_>, known: Option<&str>) -> bool {
+        let fails = |condition: &Condition| condition.reads_only(known) && !condition.holds(Sense::Require, facts);
         self.conditions.iter().any(fails)
     }
 
-    /// Whether it holds as a `deny_if`, whatever the arguments.
-    fn always_holds(&self, facts: &Facts<'_>) -> bool {
-        let holds = |condition: &Condition| !condition.reads_arguments() && condition.holds(Sense::Forbid, facts);
+    /// Whether it holds as a `deny_if`, whatever the arguments besides the one that is `known`.
+    fn always_holds(&self, facts: &Facts<'_>, known: Option<&str>) -> bool {
+        let holds = |condition: &Condition| condition.reads_only(known) && condition.holds(Sense::Forbid, facts);
         self.conditions.iter().all(holds)
     }
 }

@@ -101,6 +101,11 @@ impl Reservation {
         self.0.push((counter, ticket));
     }
 
+    /// Adds what another call holds: both are kept or given back together.
+    pub fn join(&mut self, other: Reservation) {
+        self.0.extend(other.0);
+    }
+
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

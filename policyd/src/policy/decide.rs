@@ -60,6 +60,35 @@ impl Permit {
     pub fn redeem(self) -> (Bytes, Reservation) {
         (self.bytes, self.reservation)
     }
+
+    /// The right to forward a batch (2025-03-26) whole and as it came, in exchange for the right to forward each of its
+    /// messages, in their order. `None` where the batch is anything else than these messages: what they reserved is free again.
+    pub fn batch(bytes: Bytes, messages: Vec<Permit>) -> Option<Permit> {
+        let consists = consists_of(&bytes, messages.iter().map(|permit| &permit.bytes[..]));
+        let mut reservation = Reservation::default();
+        for permit in messages {
+            reservation.join(permit.reservation);
+        }
+        if !consists {
+            reservation.give_back();
+            return None;
+        }
+        Some(Permit { bytes, reservation })
+    }
+}
+
+/// Whether a text is a JSON array of these texts, at least one.
+fn consists_of<'a>(array: &[u8], texts: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut rest = array.trim_ascii();
+    let mut open = b'[';
+    for text in texts {
+        let Some(after) = rest.strip_prefix(&[open]).and_then(|rest| rest.trim_ascii_start().strip_prefix(text)) else {
+            return false;
+        };
+        rest = after.trim_ascii_start();
+        open = b',';
+    }
+    open == b',' && rest == b"]"
 }
 
 /// The right to forward one request that carries no JSON-RPC. Only [`passage`] makes it:
@@ -153,4 +182,32 @@ pub fn decide(
         }
     };
     Verdict { decision, rule, observed, counters }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_nothing_but_its_messages() {
+        let consists =
+            |array: &str, texts: &[&str]| consists_of(array.as_bytes(), texts.iter().map(|text| text.as_bytes()));
+        for array in ["[{},1]", " [ {} , 1 ]\r\n", "[{}\t,\n1]"] {
+            assert!(consists(array, &["{}", "1"]), "{array}");
+        }
+        for array in
+            ["[{}]", "[{},1,2]", "[1,{}]", "[{} 1]", "{},1", "[{},1]]", "[[{},1]]", "[{},1,]", "[,{},1]", "[]", ""]
+        {
+            assert!(!consists(array, &["{}", "1"]), "{array}");
+        }
+        assert!(!consists("[]", &[]) && !consists("", &[]) && !consists("]", &[]));
+    }
+
+    #[test]
+    fn a_batch_of_something_else_gives_no_permit() {
+        let permit = |text: &'static str| Permit { bytes: text.into(), reservation: Reservation::default() };
+        let batch = |text: &'static str| Permit::batch(text.into(), vec![permit("{}"), permit("[1]")]);
+        assert_eq!(batch("[{}, [1]]").map(|permit| permit.redeem().0), Some(Bytes::from("[{}, [1]]")));
+        assert!(batch("[{}, [2]]").is_none());
+    }
 }

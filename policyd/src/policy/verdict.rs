@@ -87,6 +87,16 @@ impl Denial {
         Denial::word(RuleKind::UpstreamUntrusted, reason, reply)
     }
 
+    /// An answer that the server was not seen to ask for.
+    pub fn unasked(reply: Reply) -> Denial {
+        Denial::word(RuleKind::Unasked, "the server was not seen to ask for this answer", reply)
+    }
+
+    /// A message that could go on, had it not come in a batch with one that cannot.
+    pub fn batch(reply: Reply) -> Denial {
+        Denial::word(RuleKind::Batch, "another message of its batch is refused", reply)
+    }
+
     /// No grant covers this caller and server.
     pub(super) fn no_grant(reply: Reply) -> Denial {
         Denial::word(RuleKind::NoGrant, "no grant", reply)
@@ -140,6 +150,8 @@ impl Rule {
             RuleKind::IdentityUnclear => "identity-unclear",
             RuleKind::UpstreamUntrusted => "upstream-untrusted",
             RuleKind::OtherPath => "other-paths",
+            RuleKind::Unasked => "unasked",
+            RuleKind::Batch => "batch",
             RuleKind::Default => "/default",
             RuleKind::Tool
             | RuleKind::Method
@@ -203,4 +215,8 @@ pub enum RuleKind {
     UpstreamUntrusted,
     /// The server's `other_paths = "refuse"`.
     OtherPath,
+    /// `unasked`.
+    Unasked,
+    /// `batch`.
+    Batch,
 }

@@ -38,7 +38,7 @@ pub struct Passing<'a> {
     /// Whether its response is read.
     pub reading: Reading,
     /// How to answer it, should its server not.
-    pub asked: Asked,
+    pub asked: Box<Asked>,
 }
 
 /// Sends a message to its server, and relays the answer. The bytes are those of the permit: the ones that were judged.
@@ -100,14 +100,14 @@ async fn send(
     let Passing { agent, snapshot, way, head, reading, asked } = passing;
     // Until there is an answer: who drops this future is the client, by going away.
     call.outcome.error = Some("client-gone");
-    let (exchange, request) = leaving(agent, head, body, reading, takes_messages);
+    let (exchange, request) = leaving(agent, head, body, reading, takes_messages, &asked);
     match agent.send(snapshot, way, request).await {
         Ok((response, lease)) => {
             if asked.opens_session {
                 learn_session(agent, &response);
             }
             let limits = &snapshot.config.limits;
-            let answered = Answered { agent, way, limits, reading, exchange, is_call: asked.id.is_some() };
+            let answered = Answered { agent, way, limits, reading, exchange, is_call: !asked.ids.is_empty() };
             match relay(answered, lease, response, call).await {
                 Ok(response) => response,
                 Err((error, mut call)) => {
@@ -140,8 +140,9 @@ fn leaving(
     body: Outgoing,
     reading: Reading,
     takes_messages: bool,
+    asked: &Asked,
 ) -> (Option<Box<Exchange>>, Request<Outgoing>) {
-    let exchange = (reading != Reading::Never).then(|| Exchange::of(agent, &head, takes_messages));
+    let exchange = (reading != Reading::Never).then(|| Exchange::of(agent, &head, takes_messages, asked));
     (exchange, outgoing(agent, head, body))
 }
 

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use http::request::Parts;
 
 use super::agent::{Agent, Way};
+use super::batch;
 use super::messages::Reading;
 use super::respond::{Asked, Refusal};
 use crate::audit;
 use crate::mcp::headers::{self, Fault};
-use crate::mcp::{self, Cause, Kind, Malformed};
+use crate::mcp::pending::Question;
+use crate::mcp::{self, Cause, Kind, Malformed, Message};
 use crate::policy::{
     Context, CounterStates, Decision, Denial, Direction, Passage, Permit, Reply, Rule, RuleKind, Target, Verdict,
     decide, passage,
@@ -29,8 +31,8 @@ pub enum Judged<P> {
         call: audit::Call,
         /// Whether its response has to be read.
         reading: Reading,
-        /// How to answer it, should forwarding fail.
-        asked: Asked,
+        /// How to answer it, should forwarding fail. Boxed: every connection would have to hold the space for it.
+        asked: Box<Asked>,
     },
     /// It was refused, which is recorded; this is the reply.
     Refuse(Refusal),
@@ -39,6 +41,9 @@ pub enum Judged<P> {
 /// Judges a body that has to be a message.
 pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judged<Permit> {
     let started = Instant::now();
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return batch::judge(agent, way, head, body, started);
+    }
     let worker = &agent.worker;
     let mut parser = worker.parser.borrow_mut();
     let session = text(head, "mcp-session-id");
@@ -59,15 +64,15 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
                 return refuse_malformed(agent, way, head, body, started, malformed, Some(fault));
             }
         };
-    let verdict = decide(&context(agent, way, session), Direction::ToServer, &message, &*worker.shared.counters);
+    let verdict = verdict(agent, way, session, &message);
+    let reading = Reading::of(way.grant.as_deref(), &message);
     let asked = Asked {
-        id: match message.kind() {
-            Kind::Request { id, .. } => Some(body.slice_ref(id.0.as_bytes())),
-            Kind::Notification { .. } | Kind::Response { .. } => None,
-        },
+        ids: id(body, &message).into_iter().collect(),
+        batch: false,
         version,
         form: mcp::reply::accepts(&head.headers),
         opens_session: message.method() == Some("initialize"),
+        subject: (reading == Reading::Messages).then(|| message.subject().into()),
     };
     let facts = Facts {
         direction: Direction::ToServer,
@@ -78,15 +83,64 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
         arguments: message.arguments().map(|arguments| arguments.raw().as_bytes()),
         received: body.len(),
         started,
-        unrecorded: match message.kind() {
-            Kind::Request { .. } if message.tool().is_some() => Reply::Result,
-            Kind::Request { .. } => Reply::Error,
-            Kind::Notification { .. } | Kind::Response { .. } => Reply::Drop,
-        },
+        unrecorded: unrecorded(&message),
     };
-    let reading = Reading::of(way.grant.as_deref(), &message);
     let ruling = Ruling::from(verdict);
     record(agent, way, &facts, ruling, asked, reading, |permit| permit.redeem().1.give_back())
+}
+
+/// What is decided about one message of an agent: what the policy says, and that nothing is answered that was not asked.
+pub(super) fn verdict(agent: &Agent, way: &Way, session: Option<&str>, message: &Message<'_>) -> Verdict {
+    let unasked = unasked(agent, way, session, message);
+    let observes = way.grant.as_ref().is_some_and(|grant| grant.policy.observes());
+    if let Some(denial) = unasked.clone().filter(|_| !observes) {
+        return Verdict::deny(denial);
+    }
+    let counters = &*agent.worker.shared.counters;
+    let verdict = decide(&context(agent, way, session), Direction::ToServer, message, counters);
+    match (unasked, &verdict.decision) {
+        (Some(denial), Decision::Allow(_)) => Verdict { rule: denial.rule.clone(), observed: Some(denial), ..verdict },
+        _ => verdict,
+    }
+}
+
+/// Why an answer cannot go on that the server was not seen to ask for: a response, or what a request carries in
+/// `inputResponses`. Known only where what the server sends is read for its requests; elsewhere there is nothing to refuse.
+fn unasked(agent: &Agent, way: &Way, session: Option<&str>, message: &Message<'_>) -> Option<Denial> {
+    let grant = way.grant.as_ref().filter(|grant| grant.policy.judges_servers())?;
+    let asked = |question: Question| agent.worker.shared.answered(&agent.server.name, &question);
+    match message.kind() {
+        Kind::Response { id } => {
+            let was_asked = asked(Question::request(&grant.name, owner(agent, session), *id));
+            (!was_asked).then(|| Denial::unasked(Reply::Drop))
+        }
+        Kind::Request { .. } => {
+            let mut keys = message.input_responses().peekable();
+            keys.peek()?;
+            let subject = message.subject();
+            let reply = message.tool().map_or(Reply::Error, |_| grant.policy.deny_as());
+            let is_stray = keys.any(|key| !asked(Question::input(&grant.name, &subject, &key)));
+            is_stray.then(|| Denial::unasked(reply))
+        }
+        Kind::Notification { .. } => None,
+    }
+}
+
+/// The JSON text of the id that an answer to `message`, which stands in `body`, has to have.
+pub(super) fn id(body: &Bytes, message: &Message<'_>) -> Option<Bytes> {
+    match message.kind() {
+        Kind::Request { id, .. } => Some(body.slice_ref(id.0.as_bytes())),
+        Kind::Notification { .. } | Kind::Response { .. } => None,
+    }
+}
+
+/// How an agent is told that what it sent cannot be recorded.
+pub(super) fn unrecorded(message: &Message<'_>) -> Reply {
+    match message.kind() {
+        Kind::Request { .. } if message.tool().is_some() => Reply::Result,
+        Kind::Request { .. } => Reply::Error,
+        Kind::Notification { .. } | Kind::Response { .. } => Reply::Drop,
+    }
 }
 
 /// Judges a request that carries no JSON-RPC.
@@ -122,7 +176,7 @@ pub fn refuse(agent: &Rc<Agent>, way: &Way, head: &Parts, cause: Cause, reason: 
 /// Stands for a permit that cannot be.
 enum Never {}
 
-fn refuse_malformed(
+pub(super) fn refuse_malformed(
     agent: &Rc<Agent>,
     way: &Way,
     head: &Parts,
@@ -136,9 +190,16 @@ fn refuse_malformed(
     let facts = Facts { received: body.len(), ..Facts::of(head, started) };
     let mut asked = Asked::plainly(head);
     let reason = fault.map_or_else(|| malformed.to_string(), |fault| fault.to_string());
-    asked.id = malformed.id.map(Bytes::from);
+    asked.ids = malformed.id.map(Bytes::from).into_iter().collect();
     let denial = Denial::malformed(reason, Reply::Error);
     record(agent, way, &facts, Ruling::deny(denial), asked, Reading::Never, drop)
+}
+
+/// Who it is that a server's messages go to, and whose sessions' counters count: the session, or the agent's process where no
+/// server minted `session`.
+pub(super) fn owner<'a>(agent: &'a Agent, session: Option<&'a str>) -> &'a str {
+    let minted = |id: &&str| agent.worker.shared.knows_session(&agent.server.name, id);
+    session.filter(minted).unwrap_or(&agent.process)
 }
 
 /// What a decision depends on besides the message. A `session` that no server minted counts as the agent's process.
@@ -147,7 +208,7 @@ pub(super) fn context<'a>(agent: &'a Agent, way: &'a Way, session: Option<&'a st
     Context {
         grant: way.grant.as_deref(),
         server: &agent.server.name,
-        session: session.filter(|id| shared.knows_session(&agent.server.name, id)).unwrap_or(&agent.process),
+        session: owner(agent, session),
         identity: &agent.identity,
         schemas: &shared.definitions,
         now: shared.clock.now(),
@@ -188,7 +249,7 @@ impl<'a> Facts<'a> {
 
 /// A decision, with the right that it gives.
 pub(super) struct Ruling<P> {
-    effect: Result<P, Denial>,
+    pub effect: Result<P, Denial>,
     rule: Rule,
     observed: Option<Denial>,
     counters: CounterStates,
@@ -213,9 +274,9 @@ fn record<P>(
     undo: impl FnOnce(P),
 ) -> Judged<P> {
     match tell(agent, way, facts, ruling, undo) {
-        Told::Pass(permit, call) => Judged::Forward { permit, call, reading, asked },
+        Told::Pass(permit, call) => Judged::Forward { permit, call, reading, asked: Box::new(asked) },
         Told::Refuse(denial, call) => {
-            Judged::Refuse(Refusal { denial, asked, tool: facts.tool.map(str::to_owned), call })
+            Judged::Refuse(Refusal { denial, asked, tool: facts.tool.map(str::to_owned), call, others: Vec::new() })
         }
     }
 }
@@ -264,7 +325,7 @@ pub(super) fn tell<P>(agent: &Agent, way: &Way, facts: &Facts<'_>, ruling: Rulin
     }
 }
 
-fn text<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
     head.headers.get(name)?.to_str().ok()
 }
 

@@ -1,4 +1,4 @@
-//! Tool lists in the server's messages: what they declare is noted, and what the policy refuses is left out.
+//! Lists in the server's messages: what they declare of tools is noted, and what the policy refuses is left out.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::audit;
 use crate::capture::identity::Identity;
 use crate::config::Server;
 use crate::mcp::json::{self, Parser, Value};
-use crate::mcp::lists::{self, Filtered};
+use crate::mcp::lists::{self, Filtered, List};
 use crate::policy::{Lister, ToolChanges};
 use crate::state::{Change, Page};
 use crate::telemetry::events::DefinitionChanged;
@@ -45,7 +45,7 @@ impl Lists {
         Self { agent: Rc::clone(agent), worker, server, identity: Arc::clone(&agent.identity), limit }
     }
 
-    /// The message without the tools that the policy refuses whatever their arguments; `None` where nothing must change.
+    /// The message without what the policy refuses whatever the arguments; `None` where nothing must change.
     ///
     /// What is not JSON is let through where nobody could take it for a message, unless it is `called_json`: then readers
     /// guess its encoding before they read it.
@@ -61,11 +61,11 @@ impl Lists {
         let grant = self.agent.way(&self.worker.shared.snapshot.load()).grant;
         let schemas = &self.worker.shared.definitions;
         // Without a grant nothing can be called.
-        let unlisted = |tool: &str| {
+        let unlisted = |list: List, name: &str| {
             grant.as_ref().is_none_or(|grant| {
                 let (server, identity) = (&self.server.name, &self.identity);
                 let lister = Lister { grant: &grant.name, server, identity, schemas };
-                grant.policy.unlists(tool, &lister)
+                grant.policy.unlists_entry(list, name, &lister)
             })
         };
         match lists::filter(&mut parser, message, unlisted, |_, _| ()).map_err(ListError::Malformed)? {
@@ -74,16 +74,16 @@ impl Lists {
         }
     }
 
-    /// Notes what a message lists, whatever the policy; gives whether it lists anything.
+    /// Notes the tools that a message lists, whatever the policy; gives whether it is one that can be read.
     fn note(&self, parser: &mut Parser, message: &[u8], called_json: bool) -> Result<bool, ListError> {
         let mut tools: Vec<(String, Value<'_>)> = Vec::new();
-        let read = lists::filter(parser, message, |_| false, |name, tool| tools.push((name.to_owned(), tool)));
+        let read = lists::filter(parser, message, |_, _| false, |name, tool| tools.push((name.to_owned(), tool)));
         match read {
             Err(_) if !called_json && !lists::may_be_message(message) => return Ok(false),
             read => read.map_err(ListError::Malformed)?,
         };
         if tools.is_empty() {
-            return Ok(false);
+            return Ok(true);
         }
         if message.len() > self.limit {
             return Err(ListError::TooLong(self.limit));

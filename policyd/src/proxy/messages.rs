@@ -25,6 +25,8 @@ pub enum Reading {
     Events,
     /// Those of an SSE stream are, for the tools that they list; what cannot be read goes through.
     Lists,
+    /// Only for the revision that the server agrees on; they go through as they are, readable or not.
+    Handshake,
 }
 
 /// Reads the messages of one response.
@@ -32,8 +34,7 @@ pub struct Messages {
     agent: Rc<Agent>,
     lists: Lists,
     requests: Requests,
-    /// They are read for the tools that they list only, as long as the policy in force asks for no more.
-    noting: bool,
+    reading: Reading,
 }
 
 /// The events of an SSE response, read one by one.
@@ -43,7 +44,7 @@ pub struct Events {
     ready: VecDeque<Bytes>,
 }
 
-/// Whether a policy has something to look for in what a server sends: tools to leave out of lists, or requests to refuse.
+/// Whether a policy has something to look for in what a server sends: entries to leave out of lists, or requests to refuse.
 /// Clients match answers to requests loosely, so that a list may come in any response.
 pub fn must_read(policy: &Policy) -> bool {
     policy.filters_lists() || policy.judges_servers()
@@ -52,11 +53,12 @@ pub fn must_read(policy: &Policy) -> bool {
 // === impl Reading ===
 
 impl Reading {
-    /// How the response to `message` is read. Lists always are, for what they declare.
+    /// How the response to `message` is read. Lists always are, for what they declare, and the answer to `initialize`.
     pub fn of(grant: Option<&Grant>, message: &Message<'_>) -> Self {
         let list = matches!(message.kind(), Kind::Request { method, .. } if method == "tools/list");
         match grant {
             Some(grant) if list || must_read(&grant.policy) => Self::Messages,
+            Some(_) if message.method() == Some("initialize") => Self::Handshake,
             _ => Self::Never,
         }
     }
@@ -84,15 +86,10 @@ impl Reading {
 // === impl Messages ===
 
 impl Messages {
-    /// Of a response to `agent`; a tool list in it is no longer than `list` bytes.
-    pub fn new(agent: &Rc<Agent>, list: usize, exchange: Box<Exchange>) -> Self {
+    /// Of a response to `agent` that is read as `reading` says; a tool list in it is no longer than `list` bytes.
+    pub fn new(agent: &Rc<Agent>, list: usize, reading: Reading, exchange: Box<Exchange>) -> Self {
         let (lists, requests) = (Lists::new(agent, list), Requests::new(agent, exchange));
-        Self { agent: Rc::clone(agent), lists, requests, noting: false }
-    }
-
-    /// Read as `reading` says.
-    pub fn with(self, reading: Reading) -> Self {
-        Self { noting: reading == Reading::Lists, ..self }
+        Self { agent: Rc::clone(agent), lists, requests, reading }
     }
 
     /// What the agent is to see of a text: one message, or a batch of them.
@@ -100,6 +97,10 @@ impl Messages {
     /// What is not JSON is let through where nobody could take it for a message, unless it is `called_json`: then readers
     /// guess its encoding before they read it.
     pub fn read(&self, text: &Bytes, called_json: bool) -> Result<Left, ListError> {
+        self.requests.learn_version(text);
+        if self.is_handshake() {
+            return Ok(Left::All);
+        }
         match self.read_strictly(text, called_json) {
             Err(_) if self.is_noting() => Ok(Left::All),
             Err(error) if self.lets_pass(text.len(), &error) => Ok(Left::All),
@@ -107,9 +108,14 @@ impl Messages {
         }
     }
 
-    /// Whether the policy in force has nothing to look for.
+    /// Whether only the revision is looked for.
+    fn is_handshake(&self) -> bool {
+        self.reading == Reading::Handshake
+    }
+
+    /// Whether only tools that are listed are looked for, and the policy in force asks for no more.
     fn is_noting(&self) -> bool {
-        self.noting
+        self.reading == Reading::Lists
             && self
                 .agent
                 .way(&self.agent.worker.shared.snapshot.load())
@@ -119,7 +125,7 @@ impl Messages {
 
     /// Whether a text that cannot be read goes on all the same: the policy only observes, and that is recorded.
     pub fn lets_pass(&self, length: usize, why: &impl std::fmt::Display) -> bool {
-        self.agent.is_observed() && self.requests.observe(length, why)
+        self.is_handshake() || (self.agent.is_observed() && self.requests.observe(length, why))
     }
 
     fn read_strictly(&self, text: &Bytes, called_json: bool) -> Result<Left, ListError> {
@@ -236,7 +242,10 @@ mod tests {
             (&denies, Reading::Messages),
             (&holds, Reading::Messages),
         ] {
-            for (method, expected) in [("tools/list", Reading::Messages), ("tools/call", all), ("ping", all)] {
+            let handshake = if all == Reading::Never { Reading::Handshake } else { all };
+            for (method, expected) in
+                [("tools/list", Reading::Messages), ("tools/call", all), ("ping", all), ("initialize", handshake)]
+            {
                 let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"x"}}}}"#);
                 let (mut parser, body) = (Parser::default(), Bytes::from(body));
                 assert_eq!(Reading::of(Some(grant), &mcp::vet(&mut parser, &body).unwrap()), expected, "{method}");

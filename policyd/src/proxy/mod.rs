@@ -7,6 +7,7 @@ pub mod admission;
 pub mod agent;
 mod alpn;
 mod authority;
+mod batch;
 mod body;
 pub mod connection;
 mod dial;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::request::Parts;
 use http::{Response, StatusCode};
+use smallvec::SmallVec;
 
 use super::response::ReplyBody;
 use crate::audit;
@@ -17,14 +18,19 @@ const INTERNAL_ERROR: i32 = -32603;
 /// How a request wants to be answered.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// The JSON text of the request's id; `None` where no JSON-RPC answer is expected, or no id was read for certain.
-    pub id: Option<Bytes>,
+    /// The JSON text of the request's id, of each request of a batch. None where no JSON-RPC answer is expected, or no id was
+    /// read for certain.
+    pub ids: SmallVec<[Bytes; 1]>,
+    /// Whether it is a batch, whose answers are one.
+    pub batch: bool,
     /// The protocol version that the client speaks.
     pub version: Option<Version>,
     /// JSON or SSE.
     pub form: Form,
     /// Whether it is an `initialize`, whose answer may name a session.
     pub opens_session: bool,
+    /// Which request it is ([`Message::subject`](crate::mcp::Message::subject)), where its response is read for what it asks.
+    pub subject: Option<Box<str>>,
 }
 
 /// A refused request.
@@ -37,45 +43,71 @@ pub struct Refusal {
     pub tool: Option<String>,
     /// Records the outcome; `None` where the decision itself could not be recorded.
     pub call: Option<audit::Call>,
+    /// What is said of the other messages of its batch.
+    pub others: Vec<Refusal>,
 }
 
 impl Asked {
     /// A request of which no id is known.
     pub fn plainly(head: &Parts) -> Self {
-        Self { id: None, version: None, form: reply::accepts(&head.headers), opens_session: false }
+        Self {
+            ids: SmallVec::new(),
+            batch: false,
+            version: None,
+            form: reply::accepts(&head.headers),
+            opens_session: false,
+            subject: None,
+        }
     }
 
-    fn id(&self) -> Option<Id<'_>> {
-        // It came out of the strict parser, so it is UTF-8.
-        self.id.as_deref().and_then(|id| std::str::from_utf8(id).ok()).map(Id)
+    fn ids(&self) -> impl Iterator<Item = Id<'_>> {
+        // They came out of the strict parser, so they are UTF-8.
+        self.ids.iter().filter_map(|id| std::str::from_utf8(id).ok()).map(Id)
     }
 }
 
 /// The reply to a refused request.
 pub fn refusal(refusal: Refusal) -> Response<ReplyBody> {
-    let Refusal { denial, asked, tool, call } = refusal;
-    let retry = denial.retry_after.map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0));
-    let mut response = match denial.instead(asked.id(), tool.as_deref(), asked.version) {
-        Instead::Message(message) => json(message, asked.form),
+    let (form, batch) = (refusal.asked.form, refusal.asked.batch);
+    let (mut messages, mut plain, mut retry, mut calls) = (Vec::new(), None, None, Vec::new());
+    gather(refusal, &mut |Refusal { denial, asked, tool, call, .. }| {
+        match denial.instead(asked.ids().next(), tool.as_deref(), asked.version) {
+            Instead::Message(message) => messages.push(message),
+            Instead::Text(line) => plain = plain.take().or(Some((plain_status(&denial), line))),
+            Instead::Nothing => {}
+        }
+        retry = retry.max(denial.retry_after.map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0)));
+        calls.extend(call);
+    });
+    let mut response = match (&messages[..], plain) {
+        ([_, ..], _) => json(messages, batch, form),
         // Not 400, 404 or 405: these make clients fall back.
-        Instead::Text(line) => text(plain_status(&denial), &line),
-        Instead::Nothing => Response::builder().status(StatusCode::ACCEPTED).body(Bytes::new()).unwrap_or_default(),
+        ([], Some((status, line))) => text(status, &line),
+        ([], None) => Response::builder().status(StatusCode::ACCEPTED).body(Bytes::new()).unwrap_or_default(),
     };
     if let Some(seconds) = retry {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    answer(response, call)
+    answer(response, audit::Call::of_batch(calls))
+}
+
+/// A refusal and those of the rest of its batch.
+fn gather(mut refusal: Refusal, take: &mut impl FnMut(Refusal)) {
+    let others = std::mem::take(&mut refusal.others);
+    take(refusal);
+    others.into_iter().for_each(take);
 }
 
 /// The reply to a request that was allowed and could not be answered by its server.
 pub fn failure(asked: &Asked, message: &str, rule: Option<&str>, call: audit::Call) -> Response<ReplyBody> {
-    let response = match asked.id() {
-        Some(id) => {
-            let data = rule.map(|rule| format!(r#"{{"rule":"{rule}"}}"#));
-            let code = if rule.is_some() { reply::DENIED } else { INTERNAL_ERROR };
-            json(reply::error(id, code, &format!("policyd: {message}"), data.as_deref()), asked.form)
-        }
-        None => text(StatusCode::BAD_GATEWAY, &format!("policyd: {message}")),
+    let message = format!("policyd: {message}");
+    let response = if asked.ids.is_empty() {
+        text(StatusCode::BAD_GATEWAY, &message)
+    } else {
+        let data = rule.map(|rule| format!(r#"{{"rule":"{rule}"}}"#));
+        let code = if rule.is_some() { reply::DENIED } else { INTERNAL_ERROR };
+        let error = |id| reply::error(id, code, &message, data.as_deref());
+        json(asked.ids().map(error).collect(), asked.batch, asked.form)
     };
     answer(response, Some(call))
 }
@@ -102,10 +134,15 @@ fn plain_status(denial: &Denial) -> StatusCode {
     }
 }
 
-fn json(body: Bytes, form: Form) -> Response<Bytes> {
+/// One message, or all answers to a batch: as an array, or each as an event of its own, which every client reads.
+fn json(messages: Vec<Bytes>, batch: bool, form: Form) -> Response<Bytes> {
     let (body, media) = match form {
-        Form::Json => (body, "application/json"),
-        Form::Sse => (reply::as_event(&body), "text/event-stream"),
+        Form::Json if batch => (Bytes::from([b"[", &messages.join(&b',')[..], b"]"].concat()), "application/json"),
+        Form::Json => (Bytes::from(messages.concat()), "application/json"),
+        Form::Sse => {
+            let events: Vec<Bytes> = messages.iter().map(|message| reply::as_event(message)).collect();
+            (Bytes::from(events.concat()), "text/event-stream")
+        }
     };
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));

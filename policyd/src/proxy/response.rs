@@ -138,11 +138,11 @@ pub async fn relay(
         Reading::Never => None,
         Reading::Events | Reading::Lists if matches!(media, Media::Json | Media::Other) => None,
         Reading::Lists if unreadable(media, &head.headers).is_some() => None,
-        Reading::Messages | Reading::Events | Reading::Lists => match unreadable(media, &head.headers) {
+        Reading::Messages | Reading::Events | Reading::Lists | Reading::Handshake => match unreadable(media, &head.headers) {
             Some(error) => {
                 // Nothing of it has been received yet.
                 let is_let_pass = exchange.is_some_and(|exchange| {
-                    Messages::new(agent, limits.list, exchange.answered(&head)).lets_pass(0, &error)
+                    Messages::new(agent, limits.list, reading, exchange.answered(&head)).lets_pass(0, &error)
                 });
                 if !is_let_pass {
                     return Err((error, call));
@@ -159,7 +159,7 @@ pub async fn relay(
                 Err(error) => return Err((error, call)),
             };
             lease.give_back();
-            let messages = Messages::new(agent, limits.list, exchange);
+            let messages = Messages::new(agent, limits.list, reading, exchange);
             let bytes = match messages.read(&whole, media == Media::Json) {
                 Ok(Left::All) => whole,
                 Ok(Left::Some(edited)) => {
@@ -179,7 +179,7 @@ pub async fn relay(
             if read.is_some() {
                 head.headers.remove(CONTENT_LENGTH);
             }
-            let messages = |exchange| Messages::new(agent, limits.list, exchange).with(reading);
+            let messages = |exchange| Messages::new(agent, limits.list, reading, exchange);
             let events = read.map(|exchange| Events::new(messages(exchange), limits.event));
             ReplyBody::Relay(Box::new(Relay { upstream, events, call, lease: Some(lease), stream }))
         }

@@ -22,7 +22,9 @@ use crate::capture::identity::Identity;
 use crate::capture::names::{Names, Protected};
 use crate::capture::{self, Origin, identity};
 use crate::config::Config;
+use crate::mcp::Version;
 use crate::mcp::json::Parser;
+use crate::mcp::pending::{Pending, Question};
 use crate::mcp::session::Sessions;
 use crate::policy::Grant;
 use crate::state::{Clock, Definitions, Memory};
@@ -65,6 +67,8 @@ pub struct Shared {
     pub definitions: Definitions,
     /// The sessions that servers have minted.
     pub sessions: Mutex<Sessions>,
+    /// What servers asked and agents were let see.
+    pub pending: Mutex<Pending>,
     /// The audit log.
     pub audit: Arc<audit::Log>,
     /// Logs and metrics.
@@ -201,6 +205,26 @@ impl Shared {
     /// Forgets a session that `server` has ended.
     pub fn end_session(&self, server: &str, id: &str) {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).end(server, id);
+    }
+
+    /// Notes the revision that `server` agreed on with `owner`: a session that it minted, or a process.
+    pub fn agree(&self, server: &str, owner: &str, version: Version) {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).agree(server, owner, version);
+    }
+
+    /// The revision that `server` agreed on with `owner`, as far as that was seen.
+    pub fn agreed(&self, server: &str, owner: &str) -> Option<Version> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).agreed(server, owner)
+    }
+
+    /// Notes what `server` asks, before the agent sees it.
+    pub fn asked(&self, server: &str, question: &Question) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).asked(server, question);
+    }
+
+    /// Whether `server` asked what an agent answers.
+    pub fn answered(&self, server: &str, question: &Question) -> bool {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).answered(server, question)
     }
 
     /// Notes a session that `server` minted.

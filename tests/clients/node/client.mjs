@@ -77,6 +77,11 @@ async function run(url, steps) {
       say(await read(client, step.read));
     } else if ("prompt" in step) {
       say(await prompt(client, step.prompt));
+    } else if ("offers" in step) {
+      const resources = (await client.listResources()).resources.map((resource) => resource.uri);
+      const templates = (await client.listResourceTemplates()).resourceTemplates.map((one) => one.uriTemplate);
+      const prompts = (await client.listPrompts()).prompts.map((prompt) => prompt.name);
+      say({ offers: [...resources, ...templates, ...prompts] });
     } else if ("wait" in step) {
       say({ wait: true });
       await lines.next();

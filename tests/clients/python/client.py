@@ -10,7 +10,8 @@ STEPS is a JSON list; each step prints one JSON line per result on standard outp
     {"read": URI}                                        {"read": URI, ...} as for a call
     {"prompt": NAME}                                     {"prompt": NAME, ...} as for a call
     {"answer": true}                                     nothing; what servers ask is answered from the beginning, and told as
-                                                         {"asked": METHOD} (1.x only)
+                                                         {"asked": METHOD}
+    {"offers": true}                                     {"offers": ["URI", ..., "TEMPLATE", ..., "PROMPT", ...]}
     {"wait": true}                                       {"wait": true}, then one line is read from standard input
 
 The first line is {"ready": PROTOCOL_VERSION}. When the session cannot be made or breaks, the last line is
@@ -66,7 +67,8 @@ async def connect(url, asked):
             hello = await session.initialize()
             yield session, hello.protocolVersion
     else:
-        async with Client(url) as client:
+        callbacks = answers() if asked else {}
+        async with Client(url, **callbacks) as client:
             yield client, client.protocol_version
 
 
@@ -100,6 +102,15 @@ async def prompt(session, name):
     return {"isError": False, "text": joined(message.content for message in messages)}
 
 
+async def offers(session):
+    """What the server's other lists hold."""
+    resources = [str(resource.uri) for resource in (await session.list_resources()).resources]
+    listed = await session.list_resource_templates()
+    templates = getattr(listed, "resource_templates", None) or getattr(listed, "resourceTemplates", [])
+    templates = [getattr(one, "uri_template", None) or one.uriTemplate for one in templates]
+    return resources + templates + [prompt.name for prompt in (await session.list_prompts()).prompts]
+
+
 async def run(url, steps):
     asked = any("answer" in step for step in steps)
     async with connect(url, asked) as (session, version):
@@ -117,6 +128,8 @@ async def run(url, steps):
                 say(await attempt({"read": step["read"]}, read(session, step["read"])))
             elif "prompt" in step:
                 say(await attempt({"prompt": step["prompt"]}, prompt(session, step["prompt"])))
+            elif "offers" in step:
+                say({"offers": await offers(session)})
             elif "wait" in step:
                 say({"wait": True})
                 await anyio.to_thread.run_sync(sys.stdin.readline)

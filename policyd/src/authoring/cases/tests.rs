@@ -88,7 +88,7 @@ fn callers_messages_and_lists_are_what_the_case_says() {
            { "name": "bytes", "steps": [
              { "message": "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"} ", "expect": "allow" },
              { "message": { "jsonrpc": "2.0", "id": 1, "result": {} }, "expect": "allow", "rule": "" },
-             { "message": "[]", "expect": "deny", "rule": "malformed", "reason": "batches of messages are not accepted (at byte 0)" } ] }"#,
+             { "message": "[]", "expect": "deny", "rule": "malformed", "reason": "batches of messages are accepted only under revision 2025-03-26 (at byte 0)" } ] }"#,
     );
 }
 

@@ -322,7 +322,7 @@ impl Change {
 fn is_policys(decided: &Decided) -> bool {
     match &*decided.rule_kind {
         "no-grant" | "malformed" | "state-unavailable" | "audit-unavailable" | "identity-unclear"
-        | "upstream-untrusted" | "other-paths" => false,
+        | "upstream-untrusted" | "other-paths" | "unasked" | "batch" => false,
         // Responses, and HTTP requests that carry no message, which have HTTP's methods.
         "protocol" => decided
             .method

@@ -92,6 +92,31 @@ fn accepts_mirrors_that_agree() {
 }
 
 #[test]
+fn a_name_mirrors_what_its_method_is_about() {
+    let read = r#"{"jsonrpc":"2.0","id":1,"method":"METHOD","params":{"name":"n","uri":"u","taskId":"t"}}"#;
+    for (method, value) in
+        [("tools/call", "n"), ("prompts/get", "n"), ("resources/read", "u"), ("tasks/get", "t"), ("tasks/update", "t")]
+    {
+        let body = read.replace("METHOD", method);
+        for name in ["n", "u", "t"] {
+            let expected = if name == value { Ok(None) } else { Err(Cause::HeaderMismatch) };
+            assert_eq!(mirrors(&body, &[("mcp-name", name)]), expected, "{method} {name}");
+        }
+    }
+    let acme = read.replace("METHOD", "acme/do");
+    assert_eq!(["n", "u", "t"].map(|name| mirrors(&acme, &[("mcp-name", name)]).is_ok()), [true; 3]);
+}
+
+#[test]
+fn no_mirror_agrees_with_a_batch() {
+    let check = |name: &str| check_no_mirrors(&head(&[JSON, (name, "a")])).map_err(|fault| fault.cause);
+    for name in ["mcp-method", "mcp-name", "mcp-param-a"] {
+        assert_eq!(check(name), Err(Cause::HeaderMismatch), "{name}");
+    }
+    assert_eq!((check("mcp-session-id"), check("mcp-protocol-version")), (Ok(()), Ok(())));
+}
+
+#[test]
 fn refuses_mirrors_that_disagree() {
     for (name, value, cause) in [
         ("mcp-protocol-version", "2025-11-25", Cause::HeaderMismatch),

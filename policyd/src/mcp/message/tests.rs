@@ -133,6 +133,69 @@ fn gives_the_id_only_when_it_is_certain() {
 }
 
 #[test]
+fn a_request_in_a_result_is_read_as_strictly() {
+    let read = |text: &str| {
+        let body = Bytes::from(text.to_owned());
+        let mut parser = Parser::new();
+        let message = vet_input(&mut parser, Id("\"k\""), &body).map_err(|malformed| malformed.cause)?;
+        assert_eq!(message.bytes(), body);
+        let Kind::Request { id, method, params } = message.kind() else { panic!("{text}") };
+        Ok((id.0.to_owned(), method.to_string(), params.map(|params| params.raw().to_owned())))
+    };
+    let is = |method: &str, params: Option<&str>| Ok(("\"k\"".into(), method.into(), params.map(str::to_owned)));
+    assert_eq!(read(r#"{"method":"roots/list"}"#), is("roots/list", None));
+    assert_eq!(
+        read(r#"{"params":{"message":"m"},"method":"elicitation\/create"}"#),
+        is("elicitation/create", Some(r#"{"message":"m"}"#))
+    );
+    assert_eq!(read(r#"{"jsonrpc":"2.0","id":null,"method":"roots/list"}"#), is("roots/list", None));
+    for (text, cause) in [
+        ("[]", Cause::NotAnObject),
+        ("1", Cause::NotAnObject),
+        ("{}", Cause::NoKind),
+        (r#"{"result":{}}"#, Cause::Hybrid),
+        (r#"{"method":"roots/list","result":{}}"#, Cause::Hybrid),
+        (r#"{"jsonrpc":"1.0","method":"roots/list"}"#, Cause::Version),
+        (r#"{"method":"roots/list","x":1}"#, Cause::UnknownKey),
+        (r#"{"method":"roots/list","Params":{}}"#, Cause::KeyVariant),
+        (r#"{"method":"Roots/List"}"#, Cause::MethodVariant),
+        (r#"{"method":"elicitation/create","params":{"Message":"m"}}"#, Cause::KeyVariant),
+        (r#"{"method":"elicitation/create","params":[]}"#, Cause::ParamsNotObject),
+        (r#"{"method":"a","method":"b"}"#, Cause::DuplicateKey),
+    ] {
+        assert_eq!(read(text), Err(cause), "{text}");
+    }
+}
+
+#[test]
+fn answers_to_what_a_server_needed_to_know_belong_to_one_request() {
+    let of = |method: &str, params: &str| {
+        let body = Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#));
+        let mut parser = Parser::new();
+        let message = vet(&mut parser, &body).map_err(|malformed| malformed.cause)?;
+        Ok((message.subject(), message.input_responses().map(|key| key.into_owned()).collect::<Vec<_>>()))
+    };
+    let is = |subject: &str, keys: &[&str]| Ok((subject.to_owned(), keys.iter().map(|&key| key.to_owned()).collect()));
+    assert_eq!(
+        of("tools/call", r#"{"name":"x","inputResponses":{"a":{},"\u0062":{"action":"accept"}},"requestState":"s"}"#),
+        is("tools/call x", &["a", "b"])
+    );
+    assert_eq!(of("tools/call", r#"{"name":"x","inputResponses":null}"#), is("tools/call x", &[]));
+    assert_eq!(of("resources/read", r#"{"uri":"u"}"#), is("resources/read u", &[]));
+    assert_eq!(of("tasks/get", r#"{"taskId":"t"}"#), is("tasks t", &[]));
+    assert_eq!(of("tasks/update", r#"{"taskId":"t","inputResponses":{"k":{}}}"#), is("tasks t", &["k"]));
+    assert_eq!(of("acme/do", r#"{"inputResponses":{"k":{}}}"#), is("acme/do ", &["k"]));
+    for (method, params, cause) in [
+        ("tools/call", r#"{"name":"x","inputResponses":[]}"#, Cause::BadInputs),
+        ("acme/do", r#"{"inputResponses":1}"#, Cause::BadInputs),
+        ("acme/do", r#"{"InputResponses":{}}"#, Cause::KeyVariant),
+        ("tasks/update", r#"{"taskID":"t"}"#, Cause::KeyVariant),
+    ] {
+        assert_eq!(of(method, params), Err(cause), "{method} {params}");
+    }
+}
+
+#[test]
 fn causes_have_words_of_their_own() {
     let mut words: Vec<_> = Cause::ALL.iter().map(|c| c.word()).collect();
     words.sort_unstable();

@@ -94,6 +94,16 @@ impl Condition {
         }
     }
 
+    /// Whether it depends on no argument but `known`, of those that do not lie deeper.
+    pub fn reads_only(&self, known: Option<&str>) -> bool {
+        match (&self.test, known) {
+            (Test::At { path, .. }, Some(known)) if path.reads_arguments() => {
+                matches!(path.steps(), [path::Step::Key(key)] if **key == *known)
+            }
+            _ => !self.reads_arguments(),
+        }
+    }
+
     /// Whether it depends on the call's arguments.
     pub fn reads_arguments(&self) -> bool {
         match &self.test {

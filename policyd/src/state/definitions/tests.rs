@@ -13,7 +13,7 @@ const HOUR: u64 = 3_600_000;
 fn page(definitions: &Definitions, server: &str, tools: &str, is_last: bool, now: u64) -> Vec<Change> {
     let message = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":{tools}}}}}"#);
     let (mut parser, mut listed, mut changes) = (Parser::default(), Vec::new(), Vec::new());
-    lists::filter(&mut parser, message.as_bytes(), |_| false, |name, tool| listed.push((name.to_owned(), tool)))
+    lists::filter(&mut parser, message.as_bytes(), |_, _| false, |name, tool| listed.push((name.to_owned(), tool)))
         .unwrap();
     let page = Page { server, tools: &listed, is_last, now };
     let Ok(()) = definitions.note::<Infallible>(&page, |all| {

@@ -34,6 +34,8 @@ pub fn kind_label(kind: RuleKind) -> &'static str {
         RuleKind::IdentityUnclear => "identity-unclear",
         RuleKind::UpstreamUntrusted => "upstream-untrusted",
         RuleKind::OtherPath => "other-paths",
+        RuleKind::Unasked => "unasked",
+        RuleKind::Batch => "batch",
     }
 }
 

@@ -1,0 +1,197 @@
+//! Batches (2025-03-26): every message is judged and recorded by itself, and the whole goes on, as it came, only if each of
+//! them may. Servers execute the elements of an array one by one, so that anything else would let one decide for another.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::request::Parts;
+use smallvec::SmallVec;
+
+use super::agent::{Agent, Way};
+use super::judge::{self, Facts, Judged, Ruling, Told};
+use super::messages::Reading;
+use super::respond::{Asked, Refusal};
+use crate::audit;
+use crate::mcp::batch;
+use crate::mcp::headers::{self, Fault};
+use crate::mcp::pending::loose;
+use crate::mcp::{self, Cause, Id, Kind, Malformed, Version};
+use crate::policy::{Denial, Direction, Permit, Reply};
+use crate::telemetry::events;
+
+/// One message of a batch, judged. What a record says of it is kept, since the parser goes on to the next.
+struct Element {
+    bytes: Bytes,
+    id: Option<Bytes>,
+    method: Option<String>,
+    tool: Option<String>,
+    arguments: Option<Bytes>,
+    unrecorded: Reply,
+    reading: Reading,
+    ruling: Ruling<Permit>,
+}
+
+/// Judges a body that is an array.
+pub(super) fn judge(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes, started: Instant) -> Judged<Permit> {
+    let session = judge::text(head, "mcp-session-id");
+    let refuse = |cause: Cause, at: usize, fault: Option<Fault>| {
+        let malformed = Malformed { cause, at, id: None };
+        judge::refuse_malformed(agent, way, head, body, started, malformed, fault)
+    };
+    if let Err(fault) = headers::check_head(&head.headers).and_then(|()| headers::check_no_mirrors(&head.headers)) {
+        return refuse(fault.cause, 0, Some(fault));
+    }
+    if !is_agreed(agent, head, session) {
+        return refuse(Cause::Batch, 0, None);
+    }
+    let places = match batch::elements(&mut agent.worker.parser.borrow_mut(), body) {
+        Ok(places) => places,
+        Err(error) => return refuse(error.cause, error.at, None),
+    };
+    let mut elements: Vec<Element> = Vec::with_capacity(places.len());
+    for place in places {
+        let bytes = body.slice(place);
+        let element = element(agent, way, session, bytes, &elements);
+        elements.push(element);
+    }
+    if elements.iter().any(|element| element.ruling.effect.is_err()) {
+        elements.iter_mut().for_each(Element::refuse);
+    }
+    tell(agent, way, head, body, session, started, elements)
+}
+
+/// Whether batches were agreed on: the server named 2025-03-26 in its answer to `initialize`, or, where that was not seen, the
+/// request's header does.
+fn is_agreed(agent: &Agent, head: &Parts, session: Option<&str>) -> bool {
+    let owner = judge::owner(agent, session);
+    let said = || judge::text(head, "mcp-protocol-version").and_then(Version::parse);
+    agent.worker.shared.agreed(&agent.server.name, owner).or_else(said) == Some(Version::V2025_03_26)
+}
+
+/// Judges one message; `before` are those in front of it.
+fn element(agent: &Agent, way: &Way, session: Option<&str>, bytes: Bytes, before: &[Element]) -> Element {
+    let mut parser = agent.worker.parser.borrow_mut();
+    let malformed = |cause: Cause, reason: String, id: Option<Bytes>| {
+        agent.worker.shared.telemetry.emit(events::Malformed { cause: cause.word() });
+        let ruling = Ruling::deny(Denial::malformed(reason, Reply::Error));
+        let (bytes, reading) = (bytes.clone(), Reading::Never);
+        Element { bytes, id, method: None, tool: None, arguments: None, unrecorded: Reply::Error, reading, ruling }
+    };
+    let message = match mcp::vet(&mut parser, &bytes) {
+        Ok(message) => message,
+        Err(error) => return malformed(error.cause, error.to_string(), error.id.clone().map(Bytes::from)),
+    };
+    let id = judge::id(&bytes, &message);
+    let is_taken = |id: &Bytes| before.iter().any(|other| other.id.as_ref().is_some_and(|other| same(other, id)));
+    match message.kind() {
+        // 2025-03-26, Lifecycle: "The initialize request MUST NOT be part of a JSON-RPC batch".
+        Kind::Request { method, .. } if method == "initialize" => {
+            return malformed(Cause::BatchedInitialize, Cause::BatchedInitialize.to_string(), id);
+        }
+        Kind::Request { .. } if id.as_ref().is_some_and(is_taken) => {
+            return malformed(Cause::RepeatedId, Cause::RepeatedId.to_string(), None);
+        }
+        _ => {}
+    }
+    Element {
+        id,
+        method: message.method().map(str::to_owned),
+        tool: message.tool().map(str::to_owned),
+        arguments: message.arguments().map(|arguments| bytes.slice_ref(arguments.raw().as_bytes())),
+        unrecorded: judge::unrecorded(&message),
+        reading: Reading::of(way.grant.as_deref(), &message),
+        ruling: judge::verdict(agent, way, session, &message).into(),
+        bytes: bytes.clone(),
+    }
+}
+
+fn same(one: &Bytes, other: &Bytes) -> bool {
+    let text = |id: &Bytes| String::from_utf8_lossy(id).into_owned();
+    loose(Id(&text(one))) == loose(Id(&text(other)))
+}
+
+impl Element {
+    /// Makes an allowed message one that is refused for its neighbours' sake.
+    fn refuse(&mut self) {
+        if self.ruling.effect.is_err() {
+            return;
+        }
+        let ruling = Ruling::deny(Denial::batch(self.unrecorded));
+        if let Ok(permit) = std::mem::replace(&mut self.ruling, ruling).effect {
+            permit.redeem().1.give_back();
+        }
+    }
+}
+
+/// Records what was decided about each message, and about the whole.
+fn tell(
+    agent: &Rc<Agent>,
+    way: &Way,
+    head: &Parts,
+    body: &Bytes,
+    session: Option<&str>,
+    started: Instant,
+    elements: Vec<Element>,
+) -> Judged<Permit> {
+    let version = Some(Version::V2025_03_26);
+    let form = mcp::reply::accepts(&head.headers);
+    let asked =
+        |ids: SmallVec<[Bytes; 1]>| Asked { ids, batch: true, version, form, opens_session: false, subject: None };
+    let all = asked(elements.iter().filter_map(|element| element.id.clone()).collect());
+    let reads = elements.iter().any(|element| element.reading == Reading::Messages);
+    let reading = if reads { Reading::Messages } else { Reading::Never };
+    let mut is_refused = false;
+    let (mut permits, mut refusals) = (Vec::new(), Vec::new());
+    for Element { bytes, id, method, tool, arguments, unrecorded, ruling, .. } in elements {
+        let facts = Facts {
+            direction: Direction::ToServer,
+            method: method.as_deref(),
+            tool: tool.as_deref(),
+            session,
+            version: version.map(Version::name),
+            arguments: arguments.as_deref(),
+            received: bytes.len(),
+            started,
+            unrecorded,
+        };
+        let (denial, call) = match judge::tell(agent, way, &facts, ruling, |permit| permit.redeem().1.give_back()) {
+            Told::Pass(permit, call) => {
+                permits.push(permit);
+                (Denial::batch(unrecorded), Some(call))
+            }
+            Told::Refuse(denial, call) => {
+                is_refused = true;
+                (denial, call)
+            }
+        };
+        let asked = asked(id.into_iter().collect());
+        refusals.push(Refusal { denial, asked, tool, call, others: Vec::new() });
+    }
+    if is_refused {
+        // Only where a record could not be written: what was refused before holds no permit.
+        for permit in permits {
+            permit.redeem().1.give_back();
+        }
+        return Judged::Refuse(together(refusals, all));
+    }
+    let calls = refusals.iter_mut().filter_map(|refusal| refusal.call.take()).collect();
+    match (Permit::batch(body.clone(), permits), audit::Call::of_batch(calls)) {
+        (Some(permit), Some(call)) => Judged::Forward { permit, call, reading, asked: Box::new(all) },
+        // The permits are for the very elements of this array, so that this does not come about.
+        _ => Judged::Refuse(together(refusals, all)),
+    }
+}
+
+/// The refusals of a batch's messages as one.
+fn together(refusals: Vec<Refusal>, all: Asked) -> Refusal {
+    let mut others = refusals.into_iter();
+    let first = others.next().unwrap_or_else(|| Refusal {
+        denial: Denial::batch(Reply::Error),
+        asked: Asked { ids: SmallVec::new(), ..all },
+        tool: None,
+        call: None,
+        others: Vec::new(),
+    });
+    Refusal { others: others.collect(), ..first }
+}
