@@ -52,6 +52,14 @@ impl Asking {
         Self::start(world, command, 3004, "/mcp")
     }
 
+    /// `tests/servers/tour.py` with the Python environment `environment`, such as `mcp-2.3.0`.
+    pub fn tour(world: &World, environment: &str) -> Self {
+        let mut command = world.beside();
+        command.arg(cached(&format!("{environment}/bin/python"))).arg(repository().join("tests/servers/tour.py"));
+        command.arg("3003");
+        Self::start(world, command, 3003, "/mcp")
+    }
+
     fn node(world: &World, transport: &str, port: u16, path: &'static str) -> Self {
         let mut command = world.beside();
         command.args(["env", &format!("PORT={port}"), "node"]);

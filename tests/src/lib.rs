@@ -16,6 +16,7 @@ pub mod asking;
 pub mod authority;
 pub mod bench;
 pub mod cgroup;
+pub mod conformance;
 pub mod daemon;
 pub mod flood;
 pub mod fork;

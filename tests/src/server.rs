@@ -13,6 +13,7 @@
 //! Outside `/mcp` it answers every request with 200 and a line of text, and remembers it all the same.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -69,7 +70,6 @@ pub struct Seen {
 struct Record {
     calls: Mutex<Vec<Call>>,
     seen: Mutex<Vec<Seen>>,
-    connections: Mutex<usize>,
 }
 
 /// How a server behaves.
@@ -93,8 +93,7 @@ impl Default for Options {
 pub struct McpServer {
     record: Arc<Record>,
     gate: Arc<Semaphore>,
-    stop: Option<watch::Sender<bool>>,
-    thread: Option<JoinHandle<()>>,
+    serving: Serving,
 }
 
 impl McpServer {
@@ -127,20 +126,9 @@ impl McpServer {
             record: Arc::clone(&record),
             gate: Arc::clone(&gate),
         };
-        let (stop, stopped) = watch::channel(false);
-        let (ready, is_ready) = oneshot::channel();
-        let counted = Arc::clone(&record);
-        let thread = world.on_servers_side(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let listener = TcpListener::bind(address).await.unwrap_or_else(|e| panic!("{address}: {e}"));
-                let router = router(handler, &options);
-                ready.send(()).ok();
-                serve(listener, tls, router, stopped, counted).await;
-            });
-        });
-        is_ready.blocking_recv().expect("a server that starts");
-        Self { record, gate, stop: Some(stop), thread: Some(thread) }
+        let router = router(handler, &options);
+        let serving = Serving::start(|work| world.on_servers_side(work), address, tls, router);
+        Self { record, gate, serving }
     }
 
     /// The tool calls executed so far.
@@ -160,7 +148,7 @@ impl McpServer {
 
     /// Connections accepted so far.
     pub fn connections(&self) -> usize {
-        *self.record.connections.lock().unwrap()
+        self.serving.connections.load(Ordering::Relaxed)
     }
 
     /// Waits until `count` calls of `tool` are being executed or were.
@@ -174,7 +162,42 @@ impl McpServer {
     }
 }
 
-impl Drop for McpServer {
+/// An HTTP service on a thread of its own; stops when dropped.
+pub struct Serving {
+    connections: Arc<AtomicUsize>,
+    stop: Option<watch::Sender<bool>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Serves `router` at `address` on the thread that `side` starts, over HTTP/1.1 and HTTP/2, with or without TLS.
+    ///
+    /// # Panics
+    /// When the address cannot be bound.
+    pub fn start(
+        side: impl FnOnce(Box<dyn FnOnce() + Send>) -> JoinHandle<()>,
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        router: Router,
+    ) -> Self {
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let (stop, stopped) = watch::channel(false);
+        let (ready, is_ready) = oneshot::channel();
+        let thread = side(Box::new(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let listener = TcpListener::bind(address).await.unwrap_or_else(|e| panic!("{address}: {e}"));
+                ready.send(()).ok();
+                serve(listener, tls, router, stopped, counted).await;
+            });
+        }));
+        is_ready.blocking_recv().expect("a server that starts");
+        Self { connections, stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Serving {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -217,7 +240,7 @@ async fn serve(
     tls: Option<Arc<ServerConfig>>,
     router: Router,
     mut stopped: watch::Receiver<bool>,
-    record: Arc<Record>,
+    connected: Arc<AtomicUsize>,
 ) {
     let acceptor = tls.map(TlsAcceptor::from);
     let mut connections = tokio::task::JoinSet::new();
@@ -229,7 +252,7 @@ async fn serve(
                 Err(_) => continue,
             },
         };
-        *record.connections.lock().unwrap() += 1;
+        connected.fetch_add(1, Ordering::Relaxed);
         let (acceptor, router) = (acceptor.clone(), router.clone());
         connections.spawn(async move {
             // A client that breaks off its handshake is nothing that the server could help.

@@ -1,6 +1,7 @@
 //! The developer's tasks: `cargo xtask TASK`. One file per task.
 
 mod bench;
+mod conformance;
 mod demo;
 mod dist;
 mod ebpf;
@@ -22,6 +23,8 @@ enum Task {
     Dist,
     /// Build the kernel programs into policyd-ebpf/prebuilt/, installing what is missing of the toolchain
     Ebpf(ebpf::Args),
+    /// Run the public conformance suite directly and through policyd: every verdict must be the same
+    Conformance(conformance::Args),
     /// Show the main job on real input: real servers, unmodified clients, policyd between them
     Demo,
     /// Run every test and check; --fast leaves out fuzzing, the kernel object and cargo deny
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Dist => dist::run(),
         Task::Ebpf(args) => ebpf::run(&args),
+        Task::Conformance(args) => conformance::run(&args),
         Task::Demo => demo::run(),
         Task::Test(args) => test::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),

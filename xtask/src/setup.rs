@@ -30,8 +30,12 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("c++", "g++"),
 ];
 
-/// The Python SDK's versions: each has a virtual environment `mcp-VERSION` and its pins `mcp-VERSION.txt`.
-const PYTHON: [&str; 2] = ["2.3.0", "1.30.0"];
+/// Python packages and their versions: each has a virtual environment of this name and its pins in a file of this name.
+const PYTHON: [&str; 3] = ["mcp-2.3.0", "mcp-1.30.0", "fastmcp-4.1.2"];
+
+/// What npm installs, by `tests/clients/`.
+const NPM: [&str; 4] =
+    ["node/package.json", "node/package-lock.json", "node22/package.json", "node22/package-lock.json"];
 
 /// Cargo's subcommands, the crates that hold them and their versions.
 const TOOLS: [(&str, &str, &str); 3] =
@@ -41,7 +45,7 @@ const TOOLS: [(&str, &str, &str); 3] =
 const RUNNER: (&str, &str) = ("gungraun-runner", "=0.20.0");
 
 /// Raise it when this file installs something else.
-const EDITION: u32 = 2;
+const EDITION: u32 = 3;
 
 /// Installs what is missing.
 pub fn run() -> Result<()> {
@@ -53,10 +57,11 @@ pub fn run() -> Result<()> {
         return Ok(());
     }
     packages()?;
-    for version in PYTHON {
-        python(&cache, version)?;
+    for name in PYTHON {
+        python(&cache, name)?;
     }
     node(&cache)?;
+    node22(&cache)?;
     tools()?;
     fs::write(stamp_file, stamp)?;
     println!("setup: done");
@@ -68,8 +73,8 @@ fn stamp() -> Result<String> {
     let mut hasher = DefaultHasher::new();
     (EDITION, TOOLS).hash(&mut hasher);
     let clients = root().join("tests/clients");
-    let pins = PYTHON.map(|version| format!("python/mcp-{version}.txt"));
-    for file in pins.iter().map(String::as_str).chain(["node/package.json", "node/package-lock.json"]) {
+    let pins = PYTHON.map(|name| format!("python/{name}.txt"));
+    for file in pins.iter().map(String::as_str).chain(NPM) {
         let path = clients.join(file);
         fs::read(&path).with_context(|| format!("read {}", path.display()))?.hash(&mut hasher);
     }
@@ -150,11 +155,11 @@ fn install(missing: &[&str]) -> Result<()> {
     result.map(drop)
 }
 
-fn python(cache: &Path, version: &str) -> Result<()> {
-    let environment = cache.join(format!("mcp-{version}"));
+fn python(cache: &Path, name: &str) -> Result<()> {
+    let environment = cache.join(name);
     let python = environment.join("bin/python");
-    let pins = root().join(format!("tests/clients/python/mcp-{version}.txt"));
-    say(&format!("PyPI mcp {version}"));
+    let pins = root().join(format!("tests/clients/python/{name}.txt"));
+    say(&format!("PyPI {name}"));
     if !works(command(&python, &["-m", "pip", "--version"])) {
         if environment.exists() {
             fs::remove_dir_all(&environment)?;
@@ -177,10 +182,21 @@ fn node(cache: &Path) -> Result<()> {
         bail!("node {} is too old for the MCP SDK: it needs 18 or later", version.trim());
     }
     say("npm @modelcontextprotocol/sdk, server-everything");
-    let folder = cache.join("node");
+    npm(cache, "node")
+}
+
+/// Node 22, for what does not run on the system's, and that.
+fn node22(cache: &Path) -> Result<()> {
+    say("npm node 22, @modelcontextprotocol/conformance, client, inspector");
+    npm(cache, "node22")
+}
+
+/// Installs what `tests/clients/NAME` pins into `.cache/NAME`.
+fn npm(cache: &Path, name: &str) -> Result<()> {
+    let folder = cache.join(name);
     fs::create_dir_all(&folder)?;
     for file in ["package.json", "package-lock.json"] {
-        fs::copy(root().join("tests/clients/node").join(file), folder.join(file))?;
+        fs::copy(root().join("tests/clients").join(name).join(file), folder.join(file))?;
     }
     let mut npm = command("npm", &["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
     npm.current_dir(&folder);

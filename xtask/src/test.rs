@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{cargo, command};
-use crate::{demo, fuzz, setup, tidy};
+use crate::{conformance, demo, fuzz, setup, tidy};
 
 /// How long each fuzz target runs, and how long all readers are compared.
 const FUZZ_SECONDS: u32 = 20;
@@ -58,6 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
     step("format", &|| one(cargo(&["fmt", "--all", "--check"])));
     if step("build", &|| one(cargo(&["build", "--package", "policyd", "--package", "policyd-tests"]))) {
         step("tests", &tests);
+        step("conformance", &|| conformance::compare(&[]).map(|()| Count { passed: 1, failed: 0 }));
         step("demo", &|| demo::run().map(|()| Count { passed: 1, failed: 0 }));
         step("documentation's examples", &|| count(cargo(&["test", "--quiet", "--package", "policyd", "--doc"])));
     }

@@ -141,6 +141,14 @@ pub fn check_mirrors(headers: &HeaderMap, message: &Message<'_>) -> Result<Optio
     Ok(message.version().or_else(|| Version::parse(header_version?)))
 }
 
+/// Whether `fault` is one that a request of a stateless revision is told of as a header mismatch: a mirror header that
+/// disagrees or cannot be read, and either the headers or the body say that they speak such a revision.
+pub fn is_mismatch(fault: &Fault, headers: &HeaderMap, message: &Message<'_>) -> bool {
+    let header = || headers.get(PROTOCOL_VERSION).and_then(|value| Version::parse(value.to_str().ok()?));
+    matches!(fault.cause, Cause::HeaderMismatch | Cause::BadHeaderValue)
+        && message.version().or_else(header).is_some_and(Version::is_stateless)
+}
+
 /// Refuses the headers that mirror one message over a body that holds several: no header can agree with all of them.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-//! What policyd answers in place of a server: exact bytes, one line of JSON, always HTTP 200 and the request's own id.
+//! What policyd answers in place of a server: exact bytes, one line of JSON, HTTP 200 (but for a header mismatch, which is
+//! 400) and the request's own id.
 
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use super::{Id, Version};
 pub const DENIED: i32 = -32001;
 /// JSON-RPC error code that servers give for an unknown tool.
 pub const INVALID_PARAMS: i32 = -32602;
+/// JSON-RPC error code of 2026-07-28 for headers that disagree with the body; its HTTP status is 400.
+pub const HEADER_MISMATCH: i32 = -32020;
 
 /// A denied `tools/call`: a result that the model can read, `Denied by policy: REASON`. When to try again is part of the reason.
 pub fn denied_call(id: Id<'_>, reason: &str, version: Option<Version>) -> Bytes {
@@ -35,6 +38,14 @@ pub fn denied_request(id: Id<'_>, rule: &str, reason: &str, retry_after: Option<
     }
     data.push('}');
     error(id, DENIED, &denial(reason), Some(&data))
+}
+
+/// A request whose headers do not say what its body says, as 2026-07-28 wants it refused (SEP-2243).
+pub fn header_mismatch(id: Id<'_>, rule: &str, reason: &str) -> Bytes {
+    let mut data = String::from(r#"{"rule":"#);
+    quote(&mut data, rule);
+    data.push('}');
+    error(id, HEADER_MISMATCH, &format!("Header mismatch: {reason}"), Some(&data))
 }
 
 /// A call of a hidden tool: what a server says of a tool that it does not have.

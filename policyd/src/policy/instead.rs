@@ -25,6 +25,7 @@ impl Denial {
             (_, None) => return Instead::Text(format!("policyd: denied by policy: {}", self.reason)),
             (Reply::Result, Some(id)) => reply::denied_call(id, &self.reason, version),
             (Reply::UnknownTool, Some(id)) => reply::unknown_tool(id, tool.unwrap_or_default()),
+            (Reply::HeaderMismatch, Some(id)) => reply::header_mismatch(id, &self.rule.pointer, &self.reason),
             (Reply::Error, Some(id)) => reply::denied_request(id, &self.rule.pointer, &self.reason, self.retry_after),
         })
     }
@@ -60,6 +61,11 @@ mod tests {
             (
                 Reply::UnknownTool,
                 r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32602,"message":"Unknown tool: pay"}}"#,
+                text,
+            ),
+            (
+                Reply::HeaderMismatch,
+                r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32020,"message":"Header mismatch: no sense","data":{"rule":"malformed"}}}"#,
                 text,
             ),
             (Reply::Drop, "", ""),

@@ -126,6 +126,9 @@ pub enum Reply {
     Error,
     /// JSON-RPC error -32602 `Unknown tool: NAME`, no `data`: a hidden tool.
     UnknownTool,
+    /// JSON-RPC error -32020 with HTTP status 400: what 2026-07-28 has servers and intermediaries say of headers that
+    /// disagree with the body, and what its clients understand.
+    HeaderMismatch,
     /// Nothing: a notification or a response is dropped with 202.
     Drop,
 }

@@ -1,9 +1,11 @@
 //! Every request must be for the server that the connection was routed to.
 
+use std::sync::Arc;
+
 use http::header::HOST;
 use http::{HeaderMap, Uri};
 
-use crate::config::Server;
+use crate::config::{Capture, Server, Shared};
 use crate::tls::request;
 
 /// Why a request's authority is not the route's.
@@ -40,6 +42,16 @@ pub fn agrees(server: &Server, target: &Uri, fields: &HeaderMap) -> Result<(), A
         None if named => Ok(()),
         None => Err(AuthorityError::Unclear),
     }
+}
+
+/// Whether a request that does not name `server` goes on as one to it all the same: plain HTTP has no name but `Host`, the
+/// connection leads to the server's own address, and `capture.shared = "pass"` says that names there may be others. On a
+/// connection of its own it would pass unread; here it is policed. What names a configured server has to go to that one.
+pub fn passes(server: &Server, capture: &Capture, servers: &[Arc<Server>], target: &Uri, fields: &HeaderMap) -> bool {
+    let mut hosts = fields.get_all(HOST).iter();
+    let (Some(host), None, None) = (hosts.next(), hosts.next(), target.authority()) else { return false };
+    let unclaimed = |named: request::Authority| servers.iter().all(|server| server.host != named.host);
+    !server.tls && capture.shared == Shared::Pass && request::authority(host.as_bytes()).is_some_and(unclaimed)
 }
 
 fn is(server: &Server, authority: &[u8]) -> Result<(), AuthorityError> {
@@ -106,6 +118,30 @@ mod tests {
             (&six, "/", &["[::2]"], Err(Other)),
         ] {
             assert_eq!(check(server, target, hosts), expected, "{target} {hosts:?} on {:?}", server.host);
+        }
+    }
+    #[test]
+    fn another_name_goes_on_only_over_plain_http_where_addresses_are_shared_and_nobody_claims_it() {
+        let plain = server(Host::Address([127, 0, 0, 1].into()), false, 3000);
+        let tls = server(Host::Address([127, 0, 0, 1].into()), true, 3000);
+        let other = server(Host::Name("claimed.example".into()), true, 443);
+        let servers = [Arc::new(plain.clone()), Arc::new(other)];
+        for (server, shared, target, hosts, expected) in [
+            (&plain, Shared::Pass, "/mcp", &["evil.example"][..], true),
+            (&plain, Shared::Refuse, "/mcp", &["evil.example"], false),
+            (&tls, Shared::Pass, "/mcp", &["evil.example"], false),
+            (&plain, Shared::Pass, "/mcp", &["claimed.example"], false),
+            (&plain, Shared::Pass, "/mcp", &["CLAIMED.example.:8080"], false),
+            (&plain, Shared::Pass, "/mcp", &["127.0.0.1:3001"], false),
+            (&plain, Shared::Pass, "http://evil.example/mcp", &["evil.example"], false),
+            (&plain, Shared::Pass, "/mcp", &["evil.example", "evil.example"], false),
+            (&plain, Shared::Pass, "/mcp", &["user@evil.example"], false),
+            (&plain, Shared::Pass, "/mcp", &[], false),
+        ] {
+            let capture = Capture { shared, ..Capture::default() };
+            let fields = hosts.iter().map(|host| (HOST, host.parse().unwrap())).collect();
+            let found = passes(server, &capture, &servers, &target.parse().unwrap(), &fields);
+            assert_eq!(found, expected, "{target} {hosts:?} {shared:?}");
         }
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn judge(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes, st
     let session = judge::text(head, "mcp-session-id");
     let refuse = |cause: Cause, at: usize, fault: Option<Fault>| {
         let malformed = Malformed { cause, at, id: None };
+        let fault = fault.map(|fault| (fault, Reply::Error));
         judge::refuse_malformed(agent, way, head, body, started, malformed, fault)
     };
     if let Err(fault) = headers::check_head(&head.headers).and_then(|()| headers::check_no_mirrors(&head.headers)) {

@@ -8,7 +8,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::agent::{Agent, Way};
-use super::authority::{AuthorityError, agrees};
+use super::authority::{AuthorityError, agrees, passes};
 use super::body::Outgoing;
 use super::forward::{Passing, forward, forward_other};
 use super::intake::{Intake, take_in};
@@ -26,7 +26,10 @@ pub async fn exchange(agent: &Rc<Agent>, request: Request<Incoming>) -> Response
     let snapshot = agent.worker.shared.snapshot.load_full();
     let way = agent.way(&snapshot);
     let (head, body) = request.into_parts();
-    if let Err(error) = agrees(&agent.server, &head.uri, &head.headers) {
+    let config = &snapshot.config;
+    if let Err(error) = agrees(&agent.server, &head.uri, &head.headers)
+        && !passes(&agent.server, &config.capture, &config.servers, &head.uri, &head.headers)
+    {
         return misdirected(agent, &way, &head, error);
     }
     if is_upgrade(&head) {

@@ -51,7 +51,7 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
         Ok(message) => message,
         Err(malformed) => {
             // A body in another encoding is told by its head rather than by what it looks like.
-            let fault = headers::check_head(&head.headers).err();
+            let fault = headers::check_head(&head.headers).err().map(|fault| (fault, Reply::Error));
             return refuse_malformed(agent, way, head, body, started, malformed, fault);
         }
     };
@@ -61,7 +61,9 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
             Err(fault) => {
                 let id = matches!(message.kind(), Kind::Request { .. }).then(|| message.id()).flatten();
                 let malformed = Malformed { cause: fault.cause, at: 0, id: id.map(|id| id.0.to_owned()) };
-                return refuse_malformed(agent, way, head, body, started, malformed, Some(fault));
+                let mismatch = headers::is_mismatch(&fault, &head.headers, &message);
+                let reply = if mismatch { Reply::HeaderMismatch } else { Reply::Error };
+                return refuse_malformed(agent, way, head, body, started, malformed, Some((fault, reply)));
             }
         };
     let verdict = verdict(agent, way, session, &message);
@@ -183,15 +185,18 @@ pub(super) fn refuse_malformed(
     body: &Bytes,
     started: Instant,
     malformed: Malformed,
-    fault: Option<Fault>,
+    fault: Option<(Fault, Reply)>,
 ) -> Judged<Permit> {
-    let cause = fault.as_ref().map_or(malformed.cause, |fault| fault.cause);
+    let cause = fault.as_ref().map_or(malformed.cause, |(fault, _)| fault.cause);
     agent.worker.shared.telemetry.emit(events::Malformed { cause: cause.word() });
     let facts = Facts { received: body.len(), ..Facts::of(head, started) };
     let mut asked = Asked::plainly(head);
-    let reason = fault.map_or_else(|| malformed.to_string(), |fault| fault.to_string());
+    let (reason, reply) = match fault {
+        Some((fault, reply)) => (fault.to_string(), reply),
+        None => (malformed.to_string(), Reply::Error),
+    };
     asked.ids = malformed.id.map(Bytes::from).into_iter().collect();
-    let denial = Denial::malformed(reason, Reply::Error);
+    let denial = Denial::malformed(reason, reply);
     record(agent, way, &facts, Ruling::deny(denial), asked, Reading::Never, drop)
 }
 

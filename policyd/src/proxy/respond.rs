@@ -10,7 +10,7 @@ use super::response::ReplyBody;
 use crate::audit;
 use crate::mcp::reply::{self, Form};
 use crate::mcp::{Id, Version};
-use crate::policy::{Denial, Instead};
+use crate::policy::{Denial, Instead, Reply};
 
 /// JSON-RPC 2.0 §5.1: the server, or the way to it, failed.
 const INTERNAL_ERROR: i32 = -32603;
@@ -69,6 +69,7 @@ impl Asked {
 /// The reply to a refused request.
 pub fn refusal(refusal: Refusal) -> Response<ReplyBody> {
     let (form, batch) = (refusal.asked.form, refusal.asked.batch);
+    let mismatch = refusal.denial.reply == Reply::HeaderMismatch;
     let (mut messages, mut plain, mut retry, mut calls) = (Vec::new(), None, None, Vec::new());
     gather(refusal, &mut |Refusal { denial, asked, tool, call, .. }| {
         match denial.instead(asked.ids().next(), tool.as_deref(), asked.version) {
@@ -85,6 +86,9 @@ pub fn refusal(refusal: Refusal) -> Response<ReplyBody> {
         ([], Some((status, line))) => text(status, &line),
         ([], None) => Response::builder().status(StatusCode::ACCEPTED).body(Bytes::new()).unwrap_or_default(),
     };
+    if mismatch && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+    }
     if let Some(seconds) = retry {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

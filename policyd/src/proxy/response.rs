@@ -138,19 +138,21 @@ pub async fn relay(
         Reading::Never => None,
         Reading::Events | Reading::Lists if matches!(media, Media::Json | Media::Other) => None,
         Reading::Lists if unreadable(media, &head.headers).is_some() => None,
-        Reading::Messages | Reading::Events | Reading::Lists | Reading::Handshake => match unreadable(media, &head.headers) {
-            Some(error) => {
-                // Nothing of it has been received yet.
-                let is_let_pass = exchange.is_some_and(|exchange| {
-                    Messages::new(agent, limits.list, reading, exchange.answered(&head)).lets_pass(0, &error)
-                });
-                if !is_let_pass {
-                    return Err((error, call));
+        Reading::Messages | Reading::Events | Reading::Lists | Reading::Handshake => {
+            match unreadable(media, &head.headers) {
+                Some(error) => {
+                    // Nothing of it has been received yet.
+                    let is_let_pass = exchange.is_some_and(|exchange| {
+                        Messages::new(agent, limits.list, reading, exchange.answered(&head)).lets_pass(0, &error)
+                    });
+                    if !is_let_pass {
+                        return Err((error, call));
+                    }
+                    None
                 }
-                None
+                None => exchange.map(|exchange| exchange.answered(&head)),
             }
-            None => exchange.map(|exchange| exchange.answered(&head)),
-        },
+        }
     };
     let body = match read {
         Some(exchange) if !events => {
