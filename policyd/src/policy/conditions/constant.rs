@@ -60,12 +60,4 @@ impl Constant {
             _ => false,
         }
     }
-
-    /// Whether it is a number.
-    pub fn as_number(&self) -> Option<&Number<Box<str>>> {
-        match self {
-            Constant::Number(number) => Some(number),
-            _ => None,
-        }
-    }
 }

@@ -42,6 +42,8 @@ pub(in crate::policy) enum Op {
 #[derive(Clone, Debug, Default)]
 pub(in crate::policy) struct Set {
     strings: Strings,
+    /// Sorted: one may have to be looked for in each element of a long array.
+    numbers: Vec<Number<Box<str>>>,
     others: Vec<Constant>,
     null: bool,
 }
@@ -138,6 +140,7 @@ impl Set {
         for constant in constants {
             match constant {
                 Constant::String(text) => strings.push(text),
+                Constant::Number(number) => set.numbers.push(number),
                 other => {
                     set.null |= matches!(other, Constant::Null);
                     set.others.push(other);
@@ -145,6 +148,7 @@ impl Set {
             }
         }
         set.strings = strings.into_iter().collect();
+        set.numbers.sort_unstable_by(Number::compare);
         set
     }
 
@@ -163,9 +167,7 @@ impl Set {
 
     /// Reads the number once, however many constants there are. One that cannot be read equals none of them.
     fn contains_number(&self, found: &Found<'_>) -> bool {
-        let among = |this: Number<&str>| {
-            self.others.iter().filter_map(Constant::as_number).any(|number| number.compare(&this).is_eq())
-        };
+        let among = |this: Number<&str>| self.numbers.binary_search_by(|number| number.compare(&this)).is_ok();
         number(found, among).unwrap_or(false)
     }
 }
