@@ -150,6 +150,8 @@ fn help_needs_no_manual() {
         ("ca", &["ca", "--help"]),
         ("counters", &["counters", "--help"]),
         ("counters-reset", &["counters", "reset", "--help"]),
+        ("stdio", &["stdio", "--help"]),
+        ("stdio-wrap", &["stdio", "wrap", "--help"]),
         ("tools", &["tools", "--help"]),
         ("tools-accept", &["tools", "accept", "--help"]),
     ] {

@@ -2,22 +2,24 @@
 
     python executes.py PORT NOTES
 
-Streamable HTTP at /mcp (stateless), HTTP+SSE at /sse. Each execution appends the tool's name to the file NOTES.
+Streamable HTTP at /mcp (stateless), HTTP+SSE at /sse; or stdio, where PORT is `stdio`. Each execution appends the tool's name to the file NOTES.
 """
 
 import contextlib
 import sys
 
+import anyio
 import mcp.types as types
 import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.sse import SseServerTransport
+from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-port, notes = int(sys.argv[1]), sys.argv[2]
+port, notes = sys.argv[1], sys.argv[2]
 
 
 def execute(name):
@@ -38,6 +40,16 @@ else:
         return types.CallToolResult(content=[execute(params.name)])
 
     server = Server("executes", on_call_tool=call)
+
+
+async def over_stdio():
+    async with stdio_server() as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+
+
+if port == "stdio":
+    anyio.run(over_stdio)
+    sys.exit()
 
 manager = StreamableHTTPSessionManager(app=server, stateless=True)
 sse = SseServerTransport("/messages/")
@@ -67,4 +79,4 @@ class Endpoint:
 
 
 routes = [Route("/mcp", Endpoint()), Route("/sse", events), Mount("/messages/", app=sse.handle_post_message)]
-uvicorn.run(Starlette(routes=routes, lifespan=lifespan), host="0.0.0.0", port=port, log_level="warning")
+uvicorn.run(Starlette(routes=routes, lifespan=lifespan), host="0.0.0.0", port=int(port), log_level="warning")

@@ -53,10 +53,20 @@ impl Sdk {
         Running::start(prefix)
     }
 
+    /// Runs the client with a server that is a command, outside of every world, and waits for its end.
+    pub fn over_stdio(self, server: &[String], steps: &[Step]) -> Transcript {
+        self.run(Command::new("env"), &stdio_url(server), steps)
+    }
+
     /// As [`Sdk::start`], and waits for its end.
     pub fn run(self, prefix: Command, url: &str, steps: &[Step]) -> Transcript {
         Transcript::of(self.start(prefix, url, steps).finish())
     }
+}
+
+/// What stands for a URL where the server is a command.
+pub fn stdio_url(server: &[String]) -> String {
+    format!("stdio:{}", json!(server))
 }
 
 /// A binary of this workspace, beside the one that runs; `POLICYD_BIN` names another policyd.

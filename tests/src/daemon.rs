@@ -38,6 +38,12 @@ impl Config {
         self.server_with(name, url, "")
     }
 
+    /// Adds `[[server]]` that is a command.
+    pub fn command(mut self, name: &str) -> Self {
+        self.servers += &format!("\n[[server]]\nname = \"{name}\"\ntransport = \"stdio\"\n");
+        self
+    }
+
     /// Adds `[[server]]` with more lines of TOML.
     pub fn server_with(mut self, name: &str, url: &str, more: &str) -> Self {
         self.servers += &format!("\n[[server]]\nname = \"{name}\"\nurl = \"{url}\"\n{more}\n");
@@ -82,11 +88,12 @@ impl Config {
         };
         format!(
             "state_dir = \"{}\"\n\n[capture]\ninstance = \"default\"\ncgroups = [\"{}\"]\n{}\n[admin]\nlisten = \"{ADMIN}\"\n\
-             socket = \"{}\"\n\n{audit}{}{}{}",
+             socket = \"{}\"\nstdio = \"{}\"\n\n{audit}{}{}{}",
             world.path("state").display(),
             world.cgroup(),
             self.capture,
             world.path("control.sock").display(),
+            world.path("stdio.sock").display(),
             self.sections,
             self.servers,
             self.grants

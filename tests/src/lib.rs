@@ -29,6 +29,7 @@ pub mod readers;
 pub mod sdk;
 pub mod server;
 pub mod site;
+pub mod stdio;
 pub mod strictness;
 pub mod systems;
 pub mod volley;

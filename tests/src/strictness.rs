@@ -4,6 +4,7 @@
 //! executed shows whether the bytes reached a server that takes them.
 
 use crate::strictness::Peer::{Python1, Python2, Rust, TypeScript};
+use crate::systems::repository;
 
 /// The servers that the rows are sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +90,13 @@ pub fn rows() -> Vec<Row> {
     rows.extend(envelope());
     rows.extend(heads());
     rows
+}
+
+/// What docs/mcp.md says of the reply to a cause.
+pub fn documented(word: &str) -> String {
+    let text = std::fs::read_to_string(repository().join("docs/mcp.md")).expect("a file of the repository");
+    let row = text.lines().find(|line| line.ends_with(&format!("| `{word}` |"))).expect("a row for each cause");
+    row.rsplit(" | ").nth(1).expect("a column before the cause").to_owned()
 }
 
 /// Wrong JSON text.

@@ -12,7 +12,7 @@ use policyd_tests::daemon::{Config, Daemon};
 use policyd_tests::frames;
 use policyd_tests::process::Running;
 use policyd_tests::server::{McpServer, Options};
-use policyd_tests::strictness::{JSON, Peer, Row, rows};
+use policyd_tests::strictness::{JSON, Peer, Row, documented, rows};
 use policyd_tests::systems::{System, WORKBENCH, repository};
 use policyd_tests::volley::Plan;
 use policyd_tests::wait;
@@ -213,13 +213,6 @@ fn both_ways(world: &World, server: &Server, way: &Way<'_>, rows: &[Row]) -> (BT
     (tools(&direct), replies)
 }
 
-/// What docs/mcp.md says of the reply to a cause.
-fn documented(word: &str) -> String {
-    let text = std::fs::read_to_string(repository().join("docs/mcp.md")).unwrap();
-    let row = text.lines().find(|line| line.ends_with(&format!("| `{word}` |")));
-    row.unwrap().rsplit(" | ").nth(1).unwrap().to_owned()
-}
-
 fn streamable(peer: Peer) {
     let world = World::new();
     let server = Server::start(&world, peer);
@@ -339,8 +332,9 @@ fn no_row_reaches_a_server_over_http2() {
 }
 
 /// Causes that no row can have: what HTTP itself frames, huge, slow and broken bodies (all in `smuggling.rs`), batches that were
-/// agreed on and answers in requests (`methods.rs`), and what only a server can send (`mcp::lists`, `mcp::requests`).
-const ELSEWHERE: [&str; 18] = [
+/// agreed on and answers in requests (`methods.rs`), what only a server can send (`mcp::lists`, `mcp::requests`), and lines
+/// (`stdio.rs`).
+const ELSEWHERE: [&str; 20] = [
     "bad-head",
     "head-too-large",
     "body-length",
@@ -359,6 +353,8 @@ const ELSEWHERE: [&str; 18] = [
     "many-inputs",
     "bad-tool-list",
     "bad-list",
+    "carriage-return",
+    "line-too-long",
 ];
 
 #[test]

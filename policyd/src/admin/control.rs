@@ -67,7 +67,10 @@ impl Control {
     ///
     /// [`Error::Socket`] and [`Error::Start`].
     pub fn start(path: &Path, controlled: Controlled) -> Result<Control, Error> {
-        let listener = listen(path).map_err(|cause| Error::Socket { path: path.to_owned(), cause })?;
+        let group = Group::from_name(GROUP).ok().flatten().map_or(Gid::from_raw(0), |group| group.gid);
+        let key = "admin.socket";
+        let listener =
+            listen(path, group, 0o660).map_err(|cause| Error::Socket { path: path.to_owned(), key, cause })?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
         let listener = {
             let _entered = runtime.enter();
@@ -94,7 +97,8 @@ impl Drop for Control {
     }
 }
 
-fn listen(path: &Path) -> io::Result<UnixListener> {
+/// Listens at `path`, as a socket of `group` with this mode. A socket that nobody answers at any more is replaced.
+pub(crate) fn listen(path: &Path, group: Gid, mode: u32) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(io::Error::other("something else lies there")),
         Ok(_) if UnixStream::connect(path).is_ok() => return Err(io::Error::other("another daemon answers there")),
@@ -106,7 +110,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
             }
         }
     }
-    let socket = bind(path)?;
+    let socket = bind(path, group, mode)?;
     socket::listen(&socket, Backlog::MAXCONN)?;
     let listener = UnixListener::from(socket);
     listener.set_nonblocking(true)?;
@@ -115,13 +119,12 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 
 /// A socket that has its owner and mode, and at which nobody can connect yet: what the umask leaves it with while it has
 /// not gives nobody anything.
-fn bind(path: &Path) -> io::Result<OwnedFd> {
+fn bind(path: &Path, group: Gid, mode: u32) -> io::Result<OwnedFd> {
     let socket = socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-    let group = Group::from_name(GROUP).ok().flatten().map_or(Gid::from_raw(0), |group| group.gid);
     // Where this is not permitted the socket is the daemon's own user's.
     let _ = chown(path, None, Some(group));
-    fs::set_permissions(path, Permissions::from_mode(0o660))?;
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
     Ok(socket)
 }
 
@@ -447,12 +450,14 @@ mod tests {
     #[test]
     fn the_socket_has_its_mode_before_anybody_can_connect() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("control.sock");
-        let socket = bind(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-        socket::listen(&socket, Backlog::MAXCONN).unwrap();
-        UnixStream::connect(&path).unwrap();
+        for mode in [0o660, 0o666] {
+            let path = folder.path().join(format!("{mode:o}.sock"));
+            let socket = bind(&path, Gid::from_raw(0), mode).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+            assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+            socket::listen(&socket, Backlog::MAXCONN).unwrap();
+            UnixStream::connect(&path).unwrap();
+        }
     }
 
     #[test]

@@ -43,11 +43,13 @@ pub enum Error {
         /// What the operating system said.
         cause: io::Error,
     },
-    /// The control socket cannot be made.
-    #[error("the control socket `{path}` cannot be made: {cause}; choose another as `admin.socket`, or none with \"\"")]
+    /// The control socket, or that of `policyd stdio`, cannot be made.
+    #[error("the socket `{path}` cannot be made: {cause}; choose another as `{key}`, or none with \"\"")]
     Socket {
         /// From the configuration.
         path: PathBuf,
+        /// The setting that says so.
+        key: &'static str,
         /// What the operating system said.
         cause: io::Error,
     },

@@ -107,6 +107,8 @@ impl Recorder {
 pub struct Outcome {
     /// The HTTP status that the client got; `None` if it got none.
     pub status: Option<u16>,
+    /// Whether it came to its end where there are no statuses: on stdio.
+    pub ended: bool,
     /// Bytes of the request's body.
     pub bytes_in: u64,
     /// Bytes of the response's body that were sent to the client.
@@ -154,7 +156,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let Outcome { status, bytes_in, bytes_out, returned, error } = self.outcome;
+        let Outcome { status, ended, bytes_in, bytes_out, returned, error } = self.outcome;
         for other in &mut self.others {
             let Outcome { bytes_in, .. } = other.outcome;
             other.outcome = Outcome { bytes_in, bytes_out: 0, ..self.outcome };
@@ -168,7 +170,7 @@ impl Drop for Call {
             bytes_out,
             took: self.since.elapsed(),
             returned,
-            error: error.or(if status.is_none() { Some("abandoned") } else { None }),
+            error: error.or(if status.is_none() && !ended { Some("abandoned") } else { None }),
         };
         // An observer that ends a call while it is told of another: not a thing to die of.
         let Ok(mut parts) = self.recorder.0.parts.try_borrow_mut() else { return };

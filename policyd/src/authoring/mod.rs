@@ -1,10 +1,12 @@
-//! What people who write policies need: warnings, tests, explanations, replays, layout, schema, import. No I/O here; the
+//! What people who write policies need: warnings, tests, explanations, replays, layout, schema, import, clients' configurations. No I/O here; the
 //! command line reads and prints.
 
 pub(crate) mod cases;
+pub(crate) mod clients;
 pub(crate) mod explain;
 pub mod format;
 pub mod import;
+pub(crate) mod jsonc;
 pub(crate) mod lint;
 pub(crate) mod reader;
 pub(crate) mod replay;

@@ -2,6 +2,7 @@
 
 mod unit;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use moka::sync::Cache;
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Uid, User};
 
 use self::unit::Cgroups;
@@ -124,6 +126,23 @@ impl Resolver {
         Ok(identity)
     }
 
+    /// Who the process `pid` is, for what does not come as a connection; its network namespace is not looked at. Whoever gave
+    /// the id has to prove that the process still lives after this: ids come round again.
+    ///
+    /// # Errors
+    ///
+    /// [`Unknown`]: nothing may be done for it.
+    pub fn of_process(&self, pid: u32) -> Result<(Origin, Arc<Identity>), Unknown> {
+        let proc = |source| Unknown::Proc { pid, source };
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(|errno| proc(errno.into()))?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(proc)?;
+        let uid = real_uid(&status).ok_or_else(|| proc(io::Error::other("its status file cannot be read")))?;
+        let cgroup = self.cgroups.id_of(pid).ok_or(Unknown::Cgroup(0, pid))?;
+        let destination = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let origin = Origin { destination, tgid: pid, uid, cgroup, netns: 0, connected_at: now.into() };
+        Ok((origin, self.resolve(&origin)?))
+    }
+
     fn user(&self, uid: u32) -> Option<String> {
         self.users.get_with(uid, || User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name))
     }
@@ -168,6 +187,11 @@ fn parse_started(stat: &[u8]) -> Option<u64> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
     rest.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+/// The first of the ids in the line `Uid` of proc_pid_status(5).
+fn real_uid(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The executable's path, if it names the same file for policyd.

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use nix::unistd::{self, Gid, Uid};
 
 use super::{exit, say};
@@ -29,6 +30,9 @@ pub struct EnterArgs {
     /// Let setuid programs raise privileges
     #[arg(long)]
     pub allow_setuid: bool,
+    /// Die with this process, even if it is killed: the parent, which must still be it
+    #[arg(long, value_name = "PID")]
+    pub with_parent: Option<u32>,
     /// What to become
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -49,6 +53,9 @@ impl EnterArgs {
                 // One word: a name that begins with a dash must not become an option.
                 words.push(format!("--user={user}").into());
             }
+        }
+        if let Some(parent) = self.with_parent {
+            words.extend(["--with-parent".into(), parent.to_string().into()]);
         }
         if self.allow_setuid {
             words.push("--allow-setuid".into());
@@ -108,6 +115,13 @@ fn confine(args: &EnterArgs) -> Result<(), String> {
         unistd::setresgid(gid, gid, gid).map_err(|e| failed("becoming", e))?;
         unistd::setresuid(uid, uid, uid).map_err(|e| failed("becoming", e))?;
     }
+    if let Some(parent) = args.with_parent {
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| format!("it cannot be bound to its parent: {}", e.desc()))?;
+        // One that ended before is not told of any more.
+        if u32::try_from(unistd::getppid().as_raw()) != Ok(parent) {
+            return Err("the process that it is bound to has ended".to_owned());
+        }
+    }
     if !args.allow_setuid {
         prctl::set_no_new_privs().map_err(|e| format!("no_new_privs cannot be set: {}", e.desc()))?;
     }
@@ -129,6 +143,7 @@ mod tests {
             gid: Some(1000),
             user: Some("-odd".into()),
             allow_setuid: true,
+            with_parent: Some(7),
             command: vec!["sh".into(), "--version".into(), "--".into(), "-x".into()],
         };
         let words = std::iter::once("policyd".into()).chain(args.to_arguments());

@@ -76,6 +76,18 @@ Exit codes:
   126  COMMAND was found and could not be started
   127  COMMAND was not found";
 
+/// For `stdio`.
+pub(super) const STDIO_TABLE: &str = "\
+Exit codes:
+  COMMAND's own, or 128+n if signal n ended it; and of policyd itself:
+  64   the command line is wrong
+  65   the policy, or the client's configuration, is bad
+  66   a file cannot be read
+  69   no daemon answers, it does not take the session, or it went away
+  73   a file cannot be written
+  126  COMMAND was found and could not be started
+  127  COMMAND was not found";
+
 /// What a process that ended this way is reported as: its code, or 128+n.
 pub(super) fn of_status(status: std::process::ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt;

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod policy;
 pub mod run;
 mod socket;
+pub mod stdio;
 pub mod tools;
 
 use std::ffi::OsString;
@@ -48,6 +49,9 @@ pub enum Command {
     /// Run a command under a policy, without any configuration
     #[command(long_about = exec::LONG)]
     Exec(exec::ExecArgs),
+    /// Run a server that speaks over stdio under a policy, and put it into a client's configuration
+    #[command(long_about = stdio::LONG)]
+    Stdio(stdio::StdioArgs),
     /// Run the daemon
     #[command(long_about = run::LONG)]
     Run(run::RunArgs),
@@ -105,6 +109,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let code = match cli.command {
         Command::Ca(args) => return ca::run(&args),
         Command::Exec(args) => exec::run(args),
+        Command::Stdio(args) => stdio::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Counters(args) => counters::run(&args),

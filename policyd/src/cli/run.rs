@@ -97,7 +97,11 @@ fn refuse(error: &ConfigError) -> u8 {
 
 fn summary(config: &Config) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    format!("{}, {}", count(config.servers.len(), "server"), count(config.grants.len(), "grant"))
+    format!(
+        "{}, {}",
+        count(config.servers.len() + config.commands.len(), "server"),
+        count(config.grants.len(), "grant")
+    )
 }
 
 fn log(args: &RunArgs) -> Result<(), logs::Error> {

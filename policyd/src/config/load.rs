@@ -110,7 +110,7 @@ fn read(text: &str, folder: &Path, files: &mut Files) -> (Config, Problems, Vec<
         Some((path, _)) => folder.join(path),
         None => PathBuf::from("/var/lib/policyd"),
     };
-    let (servers, names) = servers::servers(&mut root);
+    let servers::Servers { servers, commands, names } = servers::servers(&mut root);
     let raw = grants::grants(&mut root, &names);
     let capture = sections::capture(&mut root);
     let allow = sections::allow(&mut root);
@@ -133,8 +133,21 @@ fn read(text: &str, folder: &Path, files: &mut Files) -> (Config, Problems, Vec<
     }
     let tls = Tls { extra_roots };
     let (files, digest) = (Vec::new(), [0; 32]);
-    let config =
-        Config { state_dir, capture, servers, grants, allow, admin, audit, tls, limits, timeouts, files, digest };
+    let config = Config {
+        state_dir,
+        capture,
+        servers,
+        commands,
+        grants,
+        allow,
+        admin,
+        audit,
+        tls,
+        limits,
+        timeouts,
+        files,
+        digest,
+    };
     (config, problems, reports)
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 pub use load::{ConfigError, ExitCode};
 pub use sections::is_instance;
+pub use servers::is_name;
 pub use url::{Url, UrlError};
 
 use crate::policy::Grant;
@@ -35,6 +36,8 @@ pub struct Config {
     pub capture: Capture,
     /// The MCP servers that are opened and policed, in file order.
     pub servers: Vec<Arc<Server>>,
+    /// The MCP servers that are commands (`transport = "stdio"`), in file order.
+    pub commands: Vec<Arc<Server>>,
     /// Who may use which server under which policy, in file order; the first that matches wins.
     pub grants: Vec<Arc<Grant>>,
     /// Host names let through under `capture.other = "refuse"`, lower case (`[[allow]] host = …`).
@@ -135,11 +138,16 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// The control socket; default `/run/policyd/control.sock`. `None` (`socket = ""`): none.
     pub socket: Option<PathBuf>,
+    /// Where `policyd stdio` hands its sessions over, open to every local user; default `/run/policyd/stdio.sock`. `None`
+    /// (`stdio = ""`): nowhere.
+    pub stdio: Option<PathBuf>,
 }
 
 impl Admin {
     /// The default of `admin.socket`.
     pub const SOCKET: &str = "/run/policyd/control.sock";
+    /// The default of `admin.stdio`.
+    pub const STDIO: &str = "/run/policyd/stdio.sock";
 }
 
 /// `[audit]`
@@ -198,6 +206,15 @@ pub struct Timeouts {
     pub drain: Duration,
 }
 
+impl Server {
+    /// A server that is a command and so has no URL: what it is called is all that is known of it.
+    pub fn command(name: &str) -> Self {
+        let host = Host::Name(String::new());
+        let (path, other_paths) = (String::new(), OtherPaths::Refuse);
+        Self { name: name.to_owned(), tls: false, host, port: 0, path, upstream: None, other_paths }
+    }
+}
+
 impl Default for Capture {
     fn default() -> Self {
         Self {
@@ -215,6 +232,7 @@ impl Default for Admin {
         Self {
             listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464)),
             socket: Some(PathBuf::from(Self::SOCKET)),
+            stdio: Some(PathBuf::from(Self::STDIO)),
         }
     }
 }

@@ -154,6 +154,9 @@ pub(super) fn admin(root: &mut Section<'_, '_>, folder: &Path) -> Admin {
     if let Some((path, _)) = section.string("socket") {
         admin.socket = (!path.is_empty()).then(|| folder.join(path));
     }
+    if let Some((path, _)) = section.string("stdio") {
+        admin.stdio = (!path.is_empty()).then(|| folder.join(path));
+    }
     section.finish(&["tls", "control", "tokens"]);
     admin
 }

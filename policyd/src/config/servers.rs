@@ -7,11 +7,30 @@ use std::sync::Arc;
 use super::reader::{Placed, Section};
 use super::{OtherPaths, Server, Url};
 
-/// All `[[server]]`, in file order, those that are wrong left out and reported, and the names of all, so that a grant
-/// for a server that is wrong in some other way is not reported too.
-pub(super) fn servers<'t>(root: &mut Section<'t, '_>) -> (Vec<Arc<Server>>, Vec<&'t str>) {
-    let mut servers: Vec<Arc<Server>> = Vec::new();
-    let mut names: Vec<&'t str> = Vec::new();
+/// Keys that the language has and this version does not.
+const LATER: &[&str] = &["client_cert", "client_key", "credentials", "headers", "resolve", "extra_roots"];
+
+/// What the `[[server]]` of a file say.
+#[derive(Default)]
+pub(super) struct Servers<'t> {
+    /// Those with a URL, in file order; wrong ones are left out and reported.
+    pub servers: Vec<Arc<Server>>,
+    /// Those that are commands.
+    pub commands: Vec<Arc<Server>>,
+    /// The names of all, so that a grant for a server that is wrong in some other way is not reported too.
+    pub names: Vec<&'t str>,
+}
+
+/// `transport`
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Http,
+    Stdio,
+}
+
+/// All `[[server]]`.
+pub(super) fn servers<'t>(root: &mut Section<'t, '_>) -> Servers<'t> {
+    let Servers { mut servers, mut commands, mut names } = Servers::default();
     for mut section in root.sections("server") {
         let name = section.required("name", "`name` is what grants, metrics and records call it");
         if let Some((name, span)) = &name {
@@ -21,6 +40,15 @@ pub(super) fn servers<'t>(root: &mut Section<'t, '_>) -> (Vec<Arc<Server>>, Vec<
                 section.problems().add(span.clone(), format!("the server `{name}` is defined twice"));
             }
             names.push(name);
+        }
+        let transports = [("http", Transport::Http), ("stdio", Transport::Stdio)];
+        if section.word("transport", &transports, &[]) == Some(Transport::Stdio) {
+            command(&mut section);
+            if let Some((name, _)) = name {
+                commands.push(Arc::new(Server::command(name)));
+            }
+            section.finish(LATER);
+            continue;
         }
         let url = url(&mut section);
         let upstream = upstream(&mut section);
@@ -39,13 +67,26 @@ pub(super) fn servers<'t>(root: &mut Section<'t, '_>) -> (Vec<Arc<Server>>, Vec<
                 servers.push(Arc::new(Server { name: name.to_owned(), tls, host, port, path, upstream, other_paths }));
             }
         }
-        section.finish(&["client_cert", "client_key", "credentials", "headers", "resolve", "extra_roots"]);
+        section.finish(LATER);
     }
-    (servers, names)
+    Servers { servers, commands, names }
+}
+
+/// A server that is a command: `policyd stdio` is told which.
+fn command(section: &mut Section<'_, '_>) {
+    for key in ["url", "upstream", "other_paths"] {
+        if let Some(value) = section.any(key) {
+            section.problems().add_with_help(
+                value.span(),
+                format!("a server with `transport = \"stdio\"` has no `{key}`"),
+                "it is a command, which `policyd stdio --server NAME -- COMMAND` runs",
+            );
+        }
+    }
 }
 
 /// Names go into metrics' labels, records and one-line messages: short, printable, without spaces.
-pub(super) fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'[' | b']');
     name.len() <= 128 && name.bytes().all(plain)
 }

@@ -330,3 +330,33 @@ fn policies_that_share_a_counter_mean_the_same_by_it() {
         assert!(sharing(scope, adds).is_ok(), "{scope}: each grant has its own");
     }
 }
+
+#[test]
+fn a_server_may_be_a_command() {
+    let text = format!(
+        "{GOOD}\n[[server]]\nname = \"axint\"\ntransport = \"stdio\"\n\n[[grant]]\nname = \"office\"\nwho = {{}}\n\
+         server = \"axint\"\npolicy = \"policies/a.json\"\n\n[admin]\nstdio = \"s.sock\"\n"
+    );
+    let folder = folder(&text);
+    let config = Config::load(&folder.path().join("policyd.toml")).unwrap();
+    assert_eq!(*config.commands, [Arc::new(Server::command("axint"))]);
+    assert_eq!((config.servers.len(), config.grants.len()), (1, 2));
+    assert_eq!(config.admin.stdio, Some(folder.path().join("s.sock")));
+    assert_eq!(load(&text.replace("s.sock", "")).unwrap().admin.stdio, None);
+}
+
+#[test]
+fn what_a_command_cannot_have_is_told() {
+    let server = |lines: &str| with("", &format!("\n[[server]]\nname = \"axint\"\n{lines}\n"));
+    let help = "it is a command, which `policyd stdio --server NAME -- COMMAND` runs";
+    let found = server("transport = \"stdio\"\nurl = \"https://a.example\"\nupstream = \"192.0.2.1:1\"");
+    let expected =
+        ["url", "upstream"].map(|key| format!("a server with `transport = \"stdio\"` has no `{key}` | {help}"));
+    let messages: Vec<_> = found.iter().filter_map(|line| line.split_once(' ')).map(|(_, message)| message).collect();
+    assert_eq!(messages, expected);
+    assert_eq!(server("transport = \"stdio\"\nfoo = 1").len(), 1);
+    let found = server("transport = \"studio\"\nurl = \"https://a.example\"");
+    assert!(found[0].ends_with("`studio` is not a value of `server.transport` | did you mean `stdio`?"), "{found:?}");
+    let found = with("", "\n[[server]]\nname = \"promptfax\"\ntransport = \"stdio\"\n");
+    assert!(found[0].contains("defined twice"), "{found:?}");
+}

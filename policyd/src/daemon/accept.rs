@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Inbox, StartError, cgroups};
+use crate::capture::identity::Resolver;
 use crate::capture::{Acceptor, Capture, Cause, Events, Origin};
 use crate::proxy::connection::Captured;
-use crate::proxy::worker::Shared;
+use crate::proxy::worker::{Arrival, Shared};
 use crate::telemetry::Refused;
 
 /// How long to wait when the process is out of file descriptors.
@@ -21,6 +22,7 @@ pub fn start(
     shared: &Arc<Shared>,
     capture: &Arc<Capture>,
     reloading: &Arc<Mutex<()>>,
+    identities: &Arc<Resolver>,
     inboxes: Vec<Inbox>,
     patience: Duration,
 ) -> Result<oneshot::Sender<()>, StartError> {
@@ -33,7 +35,7 @@ pub fn start(
     // Proven on the thread itself: the caller may be inside an event loop of its own.
     let (prove, proven) = std::sync::mpsc::channel();
     let health = shared.telemetry.health().clone();
-    let (shared, reloading) = (Arc::clone(shared), Arc::clone(reloading));
+    let (shared, reloading, identities) = (Arc::clone(shared), Arc::clone(reloading), Arc::clone(identities));
     let capture = Arc::downgrade(capture);
     thread::Builder::new()
         .name("accept".to_owned())
@@ -45,7 +47,7 @@ pub fn start(
                     return;
                 }
                 tokio::select! {
-                    () = deal(&shared, acceptor, &inboxes) => {}
+                    () = deal(&shared, &identities, acceptor, &inboxes) => {}
                     () = tell_refusals(&shared, events) => {}
                     () = watch_names(&shared) => {}
                     () = cgroups::watch(&shared, &capture, &reloading) => {}
@@ -60,14 +62,14 @@ pub fn start(
 }
 
 /// Accepts for ever, round-robin over the workers.
-async fn deal(shared: &Shared, mut acceptor: Acceptor, inboxes: &[Inbox]) {
+async fn deal(shared: &Shared, identities: &Resolver, mut acceptor: Acceptor, inboxes: &[Inbox]) {
     let mut workers = inboxes.iter().cycle();
     loop {
         match acceptor.accept().await {
             Ok((stream, _, origin)) => {
-                if let (Some(captured), Some(worker)) = (take(shared, stream, origin), workers.next()) {
+                if let (Some(captured), Some(worker)) = (take(shared, identities, stream, origin), workers.next()) {
                     // A worker that is gone is one that has drained.
-                    let _ = worker.send(captured);
+                    let _ = worker.send(Arrival::Connection(captured));
                 }
             }
             Err(error) => {
@@ -79,7 +81,7 @@ async fn deal(shared: &Shared, mut acceptor: Acceptor, inboxes: &[Inbox]) {
 }
 
 /// Says whose connection it is and gives it a place; refuses it otherwise.
-fn take(shared: &Shared, stream: std::net::TcpStream, origin: Origin) -> Option<Captured> {
+fn take(shared: &Shared, identities: &Resolver, stream: std::net::TcpStream, origin: Origin) -> Option<Captured> {
     let refuse = |cause, detail: &str| {
         shared.telemetry.emit(Refused {
             cause,
@@ -91,7 +93,7 @@ fn take(shared: &Shared, stream: std::net::TcpStream, origin: Origin) -> Option<
         });
         None
     };
-    let identity = match shared.identities.resolve(&origin) {
+    let identity = match identities.resolve(&origin) {
         Ok(identity) => identity,
         Err(error) => return refuse("identity-unclear", &error.to_string()),
     };

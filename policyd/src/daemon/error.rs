@@ -72,6 +72,9 @@ pub enum ReloadError {
     /// Trust towards servers.
     #[error(transparent)]
     Roots(#[from] RootsError),
+    /// The socket of `policyd stdio`, which the first server that is a command needs.
+    #[error(transparent)]
+    Admin(#[from] admin::Error),
 }
 
 /// Refuses changes that only a restart can make.

@@ -4,8 +4,10 @@
 //! ([`Admin`]), and the keepers of the audit log and of the counters.
 
 mod accept;
+mod alone;
 mod cgroups;
 mod error;
+mod stdio;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +19,7 @@ use prometheus::Registry;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use alone::{Alone, alone};
 pub use error::{ReloadError, StartError};
 
 use crate::admin::Admin;
@@ -29,7 +32,7 @@ use crate::config::{Config, Other};
 use crate::mcp::pending::Pending;
 use crate::mcp::session::Sessions;
 use crate::proxy::admission::Admission;
-use crate::proxy::worker::{Phase, Shared, Snapshot, Worker};
+use crate::proxy::worker::{Arrival, Phase, Shared, Snapshot, Worker};
 use crate::state::{Bounds, Clock, Definitions, Keeper, Memory, Store};
 use crate::telemetry::events::Reloaded;
 use crate::telemetry::{Observer, Telemetry};
@@ -62,6 +65,9 @@ pub struct Daemon {
     reloading: Arc<Mutex<()>>,
     stop_accepting: Option<oneshot::Sender<()>>,
     workers: Vec<JoinHandle<()>>,
+    /// What the socket of `policyd stdio` needs, and the socket, if a server is a command.
+    hand_over: stdio::Desk,
+    stdio: Mutex<Option<stdio::Socket>>,
     _control: Option<Control>,
     // After the workers: it writes what their calls really used.
     _keeper: Option<Keeper>,
@@ -120,12 +126,12 @@ impl Daemon {
             let counters = kernel.counters().unwrap_or_default();
             counters.iter().chain([("dialled", kernel.dialled())]).collect()
         })?;
+        let identities = Arc::new(Resolver::new().map_err(capture::Error::from)?);
         let definitions = Definitions::beside(&counters);
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(Snapshot { generation: 1, config, upstream }),
             leaves: Leaves::new(Arc::clone(&authority)),
-            capture: capture.handle(),
-            identities: Resolver::new().map_err(capture::Error::from)?,
+            capture: Some(capture.handle()),
             protected: names.protected(),
             names,
             audit: Arc::clone(&log),
@@ -146,9 +152,12 @@ impl Daemon {
         });
         let control = control.transpose()?;
         let (phase, phases) = watch::channel(Phase::Serve(1));
-        let (workers, inboxes) = start_workers(&shared, &log, &phases)?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let (workers, inboxes) = start_workers(cores, &shared, &log, &phases)?;
         let reloading = Arc::default();
-        let stop_accepting = accept::start(&shared, &capture, &reloading, inboxes, CANARY_PATIENCE)?;
+        let hand_over = stdio::Desk::new(&shared, &identities, inboxes.clone());
+        let stdio = hand_over.open(&shared.snapshot.load().config)?;
+        let stop_accepting = accept::start(&shared, &capture, &reloading, &identities, inboxes, CANARY_PATIENCE)?;
         shared.telemetry.emit(Reloaded { generation: 1, error: None });
         Ok(Daemon {
             shared,
@@ -158,6 +167,8 @@ impl Daemon {
             reloading,
             stop_accepting: Some(stop_accepting),
             workers,
+            hand_over,
+            stdio: Mutex::new(stdio),
             _control: control,
             _keeper: keeper,
             _admin: admin,
@@ -208,6 +219,7 @@ impl Daemon {
         if let Some(stop) = self.stop_accepting.take() {
             let _ = stop.send(());
         }
+        drop(self.stdio.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.shared.telemetry.health().failed("drain", "no new connections are taken; running calls may finish");
         self.phase.send_replace(Phase::Drain);
         let deadline = Instant::now() + patience;
@@ -236,6 +248,11 @@ impl Daemon {
         self.capture.set_ports(&old.union(&new).copied().collect(), all_ports)?;
         self.capture.set_cgroups(&config.capture.cgroups)?;
         self.authority.certify(&config.servers)?;
+        let mut stdio = self.stdio.lock().unwrap_or_else(PoisonError::into_inner);
+        if stdio.is_none() {
+            *stdio = self.hand_over.open(&config)?;
+        }
+        drop(stdio);
         // From here on nothing fails: the new configuration is in force.
         self.shared.names.set_servers(&config.servers);
         know_tools(&self.shared.telemetry, &config);
@@ -295,15 +312,15 @@ fn know_tools(telemetry: &Telemetry, config: &Config) {
     }
 }
 
-type Inbox = mpsc::UnboundedSender<crate::proxy::connection::Captured>;
+type Inbox = mpsc::UnboundedSender<Arrival>;
 
-/// One worker per core, each on a runtime of its own.
+/// `count` workers, each on a runtime of its own.
 fn start_workers(
+    count: usize,
     shared: &Arc<Shared>,
     log: &Arc<Log>,
     phases: &watch::Receiver<Phase>,
 ) -> Result<(Vec<JoinHandle<()>>, Vec<Inbox>), StartError> {
-    let count = thread::available_parallelism().map_or(1, usize::from);
     let mut workers = Vec::with_capacity(count);
     let mut inboxes = Vec::with_capacity(count);
     for number in 0..count {

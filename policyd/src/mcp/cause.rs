@@ -109,6 +109,12 @@ causes! {
     /// A list of resources, templates or prompts with an entry of which it cannot be told what it is.
     BadList "bad-list" "a list of resources or prompts holds an entry without a URI or a name";
 
+    // The line, on stdio.
+    /// A carriage return within a line.
+    CarriageReturn "carriage-return" "the line holds a carriage return, which some readers take for its end";
+    /// A line beyond the bound.
+    LineTooLong "line-too-long" "the line is too long";
+
     // The HTTP head.
     /// Not exactly `application/json`.
     MediaType "media-type" "the media type must be `application/json`";

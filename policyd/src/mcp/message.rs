@@ -186,11 +186,21 @@ pub fn vet_input<'a>(parser: &'a mut Parser, key: Id<'a>, body: &'a Bytes) -> Re
 
 #[cold]
 fn refusal(body: &[u8], error: json::Error) -> Malformed {
-    Malformed { cause: error.cause, at: error.at, id: certain_id(body) }
+    refuse(body, error.cause, error.at)
 }
 
-/// The id of a refused body, by the rule of [`Malformed::id`].
-fn certain_id(body: &[u8]) -> Option<String> {
+/// The refusal of a body whose text is wrong in a way that its transport knows of.
+pub fn refuse(body: &[u8], cause: Cause, at: usize) -> Malformed {
+    Malformed { cause, at, id: certain_id(body, true) }
+}
+
+/// The id of the request that a body which cannot be read strictly answers, if one was read for certain.
+pub fn answered(body: &[u8]) -> Option<String> {
+    certain_id(body, false)
+}
+
+/// The id of a refused body, by the rule of [`Malformed::id`]; a request has a `method`, an answer none.
+fn certain_id(body: &[u8], request: bool) -> Option<String> {
     let mut parser = Parser::default();
     let root = parser.parse_grammar(body).ok()?;
     let mut id = None;
@@ -206,7 +216,7 @@ fn certain_id(body: &[u8]) -> Option<String> {
             id = Some(Parser::default().parse(value.raw().as_bytes()).ok()?.raw().to_owned());
         }
     }
-    id.filter(|_| has_method)
+    id.filter(|_| has_method == request)
 }
 
 #[inline]

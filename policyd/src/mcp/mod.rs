@@ -20,11 +20,12 @@ mod recent;
 pub mod reply;
 pub mod requests;
 pub mod session;
+pub mod skim;
 pub mod sniff;
 pub mod sse;
 mod version;
 
 pub use cause::Cause;
 pub(crate) use fold::{folded, is_variant};
-pub use message::{Id, Kind, Malformed, Message, vet, vet_input};
+pub use message::{Id, Kind, Malformed, Message, answered, refuse, vet, vet_input};
 pub use version::{Version, agreed_version};

@@ -1,8 +1,12 @@
 //! How many connections may be open: in all, and of one agent. Agents are counted by cgroup: a process that forks gets no more.
+//! And how much of unfinished lines may be kept over all sessions of commands, both sides of which are an agent's own.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes of unfinished lines, over all sessions.
+const MOST_HELD: usize = 256 << 20;
 
 /// Why a connection was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +28,7 @@ pub struct Admission {
 #[derive(Debug, Default)]
 struct Inner {
     total: AtomicUsize,
+    held: AtomicUsize,
     agents: Mutex<HashMap<u64, usize>>,
 }
 
@@ -32,6 +37,13 @@ struct Inner {
 pub struct Place {
     admission: Admission,
     agent: u64,
+}
+
+/// What one direction of a session keeps; given back when it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    admission: Admission,
+    bytes: usize,
 }
 
 impl Full {
@@ -62,9 +74,30 @@ impl Admission {
         Ok(Place { admission: self.clone(), agent })
     }
 
+    /// Counts what one direction of a session keeps.
+    pub fn hold(&self) -> Held {
+        Held { admission: self.clone(), bytes: 0 }
+    }
+
     /// The number of open connections.
     pub fn open(&self) -> usize {
         self.inner.total.load(Ordering::Relaxed)
+    }
+}
+
+impl Held {
+    /// Notes that so many bytes are kept now; gives whether there is room for them.
+    pub fn set(&mut self, bytes: usize) -> bool {
+        let held = &self.admission.inner.held;
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        let others = held.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed).wrapping_sub(before);
+        others.wrapping_add(bytes) <= MOST_HELD
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
@@ -87,6 +120,19 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn what_all_sessions_keep_is_bounded_and_comes_back() {
+        let admission = Admission::default();
+        let (mut first, mut second) = (admission.hold(), admission.hold());
+        assert!(first.set(MOST_HELD - 10) && second.set(10));
+        assert!(!second.set(11));
+        assert!(second.set(5) && first.set(MOST_HELD - 5));
+        drop(first);
+        assert!(second.set(MOST_HELD));
+        drop(second);
+        assert_eq!(admission.inner.held.load(Ordering::Relaxed), 0);
+    }
 
     #[test]
     fn places_are_bounded_by_agent_and_in_all_and_come_back() {

@@ -22,6 +22,7 @@ use super::worker::{Snapshot, Worker};
 use crate::capture::Origin;
 use crate::capture::identity::Identity;
 use crate::config::{Host, OtherPaths, Server};
+use crate::mcp::pending::{Pending, Question};
 use crate::policy::{Grant, Policy};
 use crate::telemetry::events::UpstreamFailed;
 
@@ -38,6 +39,8 @@ pub struct Agent {
     pub identity: Arc<Identity>,
     /// The key of scope `session` where no session is known: the process.
     pub process: String,
+    /// What was asked, where that is this agent's alone.
+    questions: Option<RefCell<Pending>>,
     origin: Origin,
     h2: bool,
     way: RefCell<Option<Way>>,
@@ -70,13 +73,20 @@ impl Agent {
     /// A connection that speaks HTTP/1.1 until [`Agent::with_h2`] says otherwise.
     pub fn new(worker: Rc<Worker>, server: Arc<Server>, origin: Origin, identity: Arc<Identity>) -> Self {
         let process = format!("process {} {}", identity.pid, identity.started);
-        Self { worker, server, identity, process, origin, h2: false, way: RefCell::new(None) }
+        Self { worker, server, identity, process, questions: None, origin, h2: false, way: RefCell::new(None) }
     }
 
     /// Sets whether TLS selected HTTP/2.
     pub fn with_h2(mut self, h2: bool) -> Self {
         self.h2 = h2;
         self.way = RefCell::new(None);
+        self
+    }
+
+    /// For one session with a command: at most `most` questions wait, of that command and to this agent only. Other sessions
+    /// of the same process have servers of their own, which can neither be answered here nor push them out.
+    pub fn with_questions(mut self, most: usize) -> Self {
+        self.questions = Some(RefCell::new(Pending::new(most)));
         self
     }
 
@@ -91,11 +101,12 @@ impl Agent {
         if let Some(way) = kept.as_ref().filter(|way| way.generation == snapshot.generation) {
             return way.clone();
         }
+        let mut servers = snapshot.config.servers.iter().chain(&snapshot.config.commands);
         let same = |server: &&Arc<Server>| {
             (&server.name, server.tls, &server.host, server.port)
                 == (&self.server.name, self.server.tls, &self.server.host, self.server.port)
         };
-        let (server, grant) = match snapshot.config.servers.iter().find(same) {
+        let (server, grant) = match servers.find(same) {
             Some(server) => (Arc::clone(server), snapshot.grant(&server.name, &self.identity).cloned()),
             None => (Arc::new(Server { other_paths: OtherPaths::Refuse, ..Server::clone(&self.server) }), None),
         };
@@ -103,6 +114,22 @@ impl Agent {
         let way = Way { generation: snapshot.generation, server, grant, bucket };
         *kept = Some(way.clone());
         way
+    }
+
+    /// Notes what the server asks, before the agent sees it.
+    pub fn asked(&self, question: &Question) {
+        match &self.questions {
+            Some(own) => own.borrow_mut().asked(&self.server.name, question),
+            None => self.worker.shared.asked(&self.server.name, question),
+        }
+    }
+
+    /// Whether the server asked what the agent answers.
+    pub fn answered(&self, question: &Question) -> bool {
+        match &self.questions {
+            Some(own) => own.borrow_mut().answered(&self.server.name, question),
+            None => self.worker.shared.answered(&self.server.name, question),
+        }
     }
 
     /// Whether the policy in force only observes: then what cannot be read of a response is let pass.
@@ -210,7 +237,8 @@ impl Agent {
             }
         };
         let stream =
-            dial(&shared.capture, self.origin.uid, self.address(server), others, config.timeouts.connect).await?;
+            dial(shared.capture.as_ref(), self.origin.uid, self.address(server), others, config.timeouts.connect)
+                .await?;
         if !server.tls {
             return Ok((upstream::handshake(stream, false, &config.limits, &config.timeouts).await?, false));
         }

@@ -230,7 +230,7 @@ async fn open(
         }
     };
     // Boxed: a passed connection holds its task's space for as long as it lives.
-    Box::pin(dial(&shared.capture, origin.uid, address, others, within))
+    Box::pin(dial(shared.capture.as_ref(), origin.uid, address, others, within))
         .await
         .map_err(|error| Refused::new(error.kind(), error.to_string()).naming(name))
 }

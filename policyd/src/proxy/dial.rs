@@ -44,14 +44,18 @@ impl DialError {
 /// Connects to `address`; when it fails or is slow, also to the `others` of its name, in their order.
 ///
 /// A redirected `connect` always succeeds, so the agent's own fallback to another address no longer works: this one
-/// takes its place. `uid` becomes the socket's owner, so that the host's routes and filters by uid hold for it.
+/// takes its place. `uid` becomes the socket's owner, so that the host's routes and filters by uid hold for it. Without a
+/// `capture` that exempts it no socket is opened.
 pub async fn dial(
-    capture: &Handle,
+    capture: Option<&Handle>,
     uid: u32,
     address: SocketAddr,
     others: impl Future<Output = Vec<IpAddr>>,
     within: Duration,
 ) -> Result<TcpStream, DialError> {
+    let Some(capture) = capture else {
+        return Err(DialError::Prepare(io::Error::other("nothing is captured here")));
+    };
     match timeout(within, race(capture, uid, address, others)).await {
         Ok(result) => result,
         Err(_) => Err(DialError::Timeout(address, within)),

@@ -13,7 +13,8 @@ use super::respond::{Asked, Refusal};
 use crate::audit;
 use crate::mcp::headers::{self, Fault};
 use crate::mcp::pending::Question;
-use crate::mcp::{self, Cause, Kind, Malformed, Message};
+use crate::mcp::reply::Form;
+use crate::mcp::{self, Cause, Kind, Malformed, Message, Version};
 use crate::policy::{
     Context, CounterStates, Decision, Denial, Direction, Passage, Permit, Reply, Rule, RuleKind, Target, Verdict,
     decide, passage,
@@ -66,13 +67,63 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
                 return refuse_malformed(agent, way, head, body, started, malformed, Some((fault, reply)));
             }
         };
-    let verdict = verdict(agent, way, session, &message);
-    let reading = Reading::of(way.grant.as_deref(), &message);
+    let form = mcp::reply::accepts(&head.headers);
+    vetted(agent, way, &message, Spoken { session, version, form }, body, started)
+}
+
+/// Judges a line that has to be a message, on stdio. `version`: what the session speaks, where the message does not say.
+pub fn line(agent: &Rc<Agent>, way: &Way, line: &Bytes, version: Option<Version>) -> Judged<Permit> {
+    let started = Instant::now();
+    // Within JSON a carriage return is white space, and to some readers the end of a line: what they take for the lines of
+    // this one would be other messages than the one that is judged. No string can hold one, so no other break matters.
+    let inner = line.strip_suffix(b"\r").unwrap_or(line);
+    if let Some(at) = inner.iter().position(|&byte| byte == b'\r') {
+        return refuse_line(agent, way, line.len(), started, mcp::refuse(line, Cause::CarriageReturn, at));
+    }
+    let mut parser = agent.worker.parser.borrow_mut();
+    match mcp::vet(&mut parser, line) {
+        Ok(message) => {
+            let version = message.version().or(version);
+            vetted(agent, way, &message, Spoken { session: None, version, form: Form::Json }, line, started)
+        }
+        Err(malformed) => refuse_line(agent, way, line.len(), started, malformed),
+    }
+}
+
+/// Refuses a line of `received` bytes that is no message, or too long to be read.
+pub fn refuse_line<P>(agent: &Rc<Agent>, way: &Way, received: usize, started: Instant, why: Malformed) -> Judged<P> {
+    agent.worker.shared.telemetry.emit(events::Malformed { cause: why.cause.word() });
+    let facts = Facts { received, ..Facts::unread(started) };
+    let denial = Denial::malformed(why.to_string(), Reply::Error);
+    let ids = why.id.map(Bytes::from).into_iter().collect();
+    let asked = Asked { ids, batch: false, version: None, form: Form::Json, opens_session: false, subject: None };
+    record(agent, way, &facts, Ruling::deny(denial), asked, Reading::Never, drop)
+}
+
+/// What a message's transport says of it.
+struct Spoken<'a> {
+    session: Option<&'a str>,
+    version: Option<Version>,
+    form: Form,
+}
+
+/// Judges a message that the strict parser accepted.
+fn vetted(
+    agent: &Rc<Agent>,
+    way: &Way,
+    message: &Message<'_>,
+    spoken: Spoken<'_>,
+    body: &Bytes,
+    started: Instant,
+) -> Judged<Permit> {
+    let Spoken { session, version, form } = spoken;
+    let verdict = verdict(agent, way, session, message);
+    let reading = Reading::of(way.grant.as_deref(), message);
     let asked = Asked {
-        ids: id(body, &message).into_iter().collect(),
+        ids: id(body, message).into_iter().collect(),
         batch: false,
         version,
-        form: mcp::reply::accepts(&head.headers),
+        form,
         opens_session: message.method() == Some("initialize"),
         subject: (reading == Reading::Messages).then(|| message.subject().into()),
     };
@@ -81,11 +132,11 @@ pub fn message(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes) -> Judg
         method: message.method(),
         tool: message.tool(),
         session,
-        version: version.map(mcp::Version::name),
+        version: version.map(Version::name),
         arguments: message.arguments().map(|arguments| arguments.raw().as_bytes()),
         received: body.len(),
         started,
-        unrecorded: unrecorded(&message),
+        unrecorded: unrecorded(message),
     };
     let ruling = Ruling::from(verdict);
     record(agent, way, &facts, ruling, asked, reading, |permit| permit.redeem().1.give_back())
@@ -110,7 +161,7 @@ pub(super) fn verdict(agent: &Agent, way: &Way, session: Option<&str>, message: 
 /// `inputResponses`. Known only where what the server sends is read for its requests; elsewhere there is nothing to refuse.
 fn unasked(agent: &Agent, way: &Way, session: Option<&str>, message: &Message<'_>) -> Option<Denial> {
     let grant = way.grant.as_ref().filter(|grant| grant.policy.judges_servers())?;
-    let asked = |question: Question| agent.worker.shared.answered(&agent.server.name, &question);
+    let asked = |question: Question| agent.answered(&question);
     match message.kind() {
         Kind::Response { id } => {
             let was_asked = asked(Question::request(&grant.name, owner(agent, session), *id));
@@ -238,12 +289,18 @@ pub(super) struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// What the head alone says.
     fn of(head: &'a Parts, started: Instant) -> Self {
+        let (session, version) = (text(head, "mcp-session-id"), text(head, "mcp-protocol-version"));
+        Self { session, version, ..Self::unread(started) }
+    }
+
+    /// Nothing is known.
+    fn unread(started: Instant) -> Self {
         Self {
             direction: Direction::ToServer,
             method: None,
             tool: None,
-            session: text(head, "mcp-session-id"),
-            version: text(head, "mcp-protocol-version"),
+            session: None,
+            version: None,
             arguments: None,
             received: 0,
             started,

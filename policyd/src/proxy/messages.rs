@@ -101,11 +101,25 @@ impl Messages {
         if self.is_handshake() {
             return Ok(Left::All);
         }
-        match self.read_strictly(text, called_json) {
+        match self.read_strictly(text, called_json, self.requests.subject()) {
             Err(_) if self.is_noting() => Ok(Left::All),
             Err(error) if self.lets_pass(text.len(), &error) => Ok(Left::All),
             read => read,
         }
+    }
+
+    /// The same of a line of a command, which answers the request `subject`, if any.
+    pub fn read_line(&self, line: &Bytes, subject: &str) -> Result<Left, ListError> {
+        match self.read_strictly(line, true, subject) {
+            Err(error) if self.lets_pass(line.len(), &error) => Ok(Left::All),
+            read => read,
+        }
+    }
+
+    /// Notes the tools that a line of a command lists, of which nothing else is looked for: it goes on in any case.
+    pub fn note_line(&self, line: &Bytes) {
+        // What cannot be read is not noted, as on streams.
+        let _ = self.lists.filter(line, true);
     }
 
     /// Whether only the revision is looked for.
@@ -128,8 +142,8 @@ impl Messages {
         self.is_handshake() || (self.agent.is_observed() && self.requests.observe(length, why))
     }
 
-    fn read_strictly(&self, text: &Bytes, called_json: bool) -> Result<Left, ListError> {
-        let left = self.requests.judge(text, called_json)?;
+    fn read_strictly(&self, text: &Bytes, called_json: bool, subject: &str) -> Result<Left, ListError> {
+        let left = self.requests.judge(text, called_json, subject)?;
         let edited = match &left {
             Left::None => None,
             Left::Some(batch) => self.lists.filter(batch.as_bytes(), called_json)?,

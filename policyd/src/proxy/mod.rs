@@ -2,6 +2,8 @@
 //! served by [`serve`] (HTTP/1.1 behind a [`gate`] that reads its framing), and each request of it goes through [`exchange`]: [`intake`] → [`judge`] → [`forward`] →
 //! [`response`], with [`respond`] for every answer of policyd's own. Of a response that has to be read, [`messages`] takes each
 //! message: [`requests`] judges what the server asks, [`stead`] answers what was refused, [`lists`] filters tool lists.
+//!
+//! [`stdio`] does the same for a server that is a command: lines instead of requests, and no connection.
 
 pub mod admission;
 pub mod agent;
@@ -27,6 +29,7 @@ mod respond;
 mod response;
 mod serve;
 mod splice;
+pub mod stdio;
 mod stead;
 mod streams;
 mod upstream;

@@ -12,6 +12,7 @@ use super::agent::{Agent, Way};
 use super::judge::{Facts, Ruling, Told, context, owner, tell};
 use super::lists::ListError;
 use super::respond::Asked;
+use super::stdio::Sink;
 use super::stead::Stead;
 use crate::audit;
 use crate::mcp::headers::{PROTOCOL_VERSION, SESSION_ID};
@@ -29,9 +30,9 @@ pub struct Requests {
 
 /// The exchange that a response belongs to.
 pub struct Exchange {
-    /// The response's status.
-    status: u16,
-    /// Which request of the agent's it answers.
+    /// The response's status; none on stdio.
+    status: Option<u16>,
+    /// Which request of the agent's it answers; on stdio that is said line by line.
     subject: Box<str>,
     /// Whether that is an `initialize`.
     opens_session: bool,
@@ -45,16 +46,22 @@ impl Exchange {
     /// Boxed: most exchanges have none, and every connection would have to hold the space for it.
     pub fn of(agent: &Rc<Agent>, head: &request::Parts, takes_messages: bool, asked: &Asked) -> Box<Self> {
         Box::new(Self {
-            status: 0,
+            status: None,
             subject: asked.subject.clone().unwrap_or_default(),
             opens_session: asked.opens_session,
             stead: Stead::of(agent, head, takes_messages),
         })
     }
 
+    /// Of a session with a command, whose stdin is `server`.
+    pub fn over_stdio(agent: &Rc<Agent>, server: Rc<Sink>) -> Box<Self> {
+        let stead = Stead::over_stdio(agent, server);
+        Box::new(Self { status: None, subject: Box::default(), opens_session: false, stead })
+    }
+
     /// With what the response's head says.
     pub fn answered(mut self: Box<Self>, response: &response::Parts) -> Box<Self> {
-        self.status = response.status.as_u16();
+        self.status = Some(response.status.as_u16());
         self.stead.learn_session(&response.headers);
         self
     }
@@ -71,6 +78,11 @@ impl Requests {
         self.exchange.stead.learn_endpoint(data);
     }
 
+    /// Which request of the agent's the exchange answers.
+    pub fn subject(&self) -> &str {
+        &self.exchange.subject
+    }
+
     /// Learns which revision the server agrees on, where this is the answer to an `initialize`.
     pub fn learn_version(&self, text: &[u8]) {
         if !self.exchange.opens_session {
@@ -85,7 +97,9 @@ impl Requests {
 
     /// What is left of a text without the requests and notifications that the policy in force refuses. Of a text that stays
     /// whole the bytes go on as they came: they are the ones that were judged.
-    pub fn judge(&self, text: &Bytes, called_json: bool) -> Result<Left, ListError> {
+    ///
+    /// `subject`: which request of the agent's the text answers.
+    pub fn judge(&self, text: &Bytes, called_json: bool, subject: &str) -> Result<Left, ListError> {
         if !may_hold_method(text) {
             return Ok(Left::All);
         }
@@ -99,12 +113,12 @@ impl Requests {
             Err(_) if !called_json && !lists::may_be_message(text) => return Ok(Left::All),
             found => found.map_err(ListError::Malformed)?,
         };
-        Ok(messages.judge(text, |place| self.fate(&way, text, place)))
+        Ok(messages.judge(text, |place| self.fate(&way, text, place, subject)))
     }
 
     /// What becomes of a message in which there is something to judge.
-    fn fate(&self, way: &Way, text: &Bytes, place: &Place) -> Fate {
-        let mut subject = Cow::Borrowed(&*self.exchange.subject);
+    fn fate(&self, way: &Way, text: &Bytes, place: &Place, subject: &str) -> Fate {
+        let mut subject = Cow::Borrowed(subject);
         if place.has_method {
             match self.passes(way, text.slice(place.message.clone())) {
                 None => return Fate::Drop,
@@ -149,7 +163,7 @@ impl Requests {
             if let Some(key) = input.key.clone() {
                 let key = String::from_utf8_lossy(&text[key]);
                 let question = Question::input(granted(way), subject, &loose(Id(&key)));
-                self.agent.worker.shared.asked(&self.agent.server.name, &question);
+                self.agent.asked(&question);
             }
         }
         Ok(())
@@ -188,7 +202,9 @@ impl Requests {
     }
 
     fn end(&self, call: &mut audit::Call, sent: usize) {
-        call.outcome.status = Some(self.exchange.status);
+        let status = self.exchange.status;
+        // On stdio there is none: what was said has come to its end all the same.
+        (call.outcome.status, call.outcome.ended) = (status, status.is_none());
         call.outcome.bytes_out = sent as u64;
     }
 
@@ -199,8 +215,7 @@ impl Requests {
         let ruling = Ruling::observe(Denial::malformed(why.to_string(), Reply::Drop));
         match tell(&self.agent, &way, &self.facts(received), ruling, |()| ()) {
             Told::Pass((), mut call) => {
-                call.outcome.status = Some(self.exchange.status);
-                call.outcome.bytes_out = received as u64;
+                self.end(&mut call, received);
                 true
             }
             Told::Refuse(..) => false,
@@ -263,7 +278,7 @@ impl Requests {
                 self.end(&mut call, bytes.len());
                 if let Some(id) = id {
                     let question = Question::request(granted(way), owner(&self.agent, facts.session), id);
-                    self.agent.worker.shared.asked(&self.agent.server.name, &question);
+                    self.agent.asked(&question);
                 }
                 true
             }

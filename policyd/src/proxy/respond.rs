@@ -13,7 +13,7 @@ use crate::mcp::{Id, Version};
 use crate::policy::{Denial, Instead, Reply};
 
 /// JSON-RPC 2.0 §5.1: the server, or the way to it, failed.
-const INTERNAL_ERROR: i32 = -32603;
+pub const INTERNAL_ERROR: i32 = -32603;
 
 /// How a request wants to be answered.
 #[derive(Clone, Debug)]
@@ -60,7 +60,8 @@ impl Asked {
         }
     }
 
-    fn ids(&self) -> impl Iterator<Item = Id<'_>> {
+    /// The ids, as replies say them.
+    pub fn ids(&self) -> impl Iterator<Item = Id<'_>> {
         // They came out of the strict parser, so they are UTF-8.
         self.ids.iter().filter_map(|id| std::str::from_utf8(id).ok()).map(Id)
     }

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::agent::Agent;
 use super::forward;
+use super::stdio::Sink;
 use crate::audit;
 use crate::mcp::headers::SESSION_ID;
 use crate::policy::Answer;
@@ -31,20 +32,38 @@ const OF_THE_REQUEST: [HeaderName; 7] = [
     HeaderName::from_static("last-event-id"),
 ];
 
-/// Answers the requests of one response, over the agent's way and with the agent's own fields.
+/// Answers the requests of one response, over the agent's way and with the agent's own fields; or those of a command, on its
+/// stdin.
 pub struct Stead {
     agent: Rc<Agent>,
-    fields: HeaderMap,
-    /// The target of the agent's request.
-    asked: Uri,
-    /// Where answers go, if that is known.
-    endpoint: RefCell<Option<Uri>>,
+    to: To,
     waiting: Rc<RefCell<Waiting>>,
+}
+
+/// Where answers go.
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large kind, and it lives in a box")]
+enum To {
+    /// Where the agent posts.
+    Http {
+        fields: HeaderMap,
+        /// The target of the agent's request.
+        asked: Uri,
+        /// Where answers go, if that is known.
+        endpoint: RefCell<Option<Uri>>,
+    },
+    /// A command's stdin.
+    Stdio(Rc<Sink>),
+}
+
+/// Where one answer goes.
+enum Target {
+    Http(Box<Parts>),
+    Stdio(Rc<Sink>),
 }
 
 #[derive(Default)]
 struct Waiting {
-    answers: VecDeque<(Parts, Answer, Option<audit::Call>)>,
+    answers: VecDeque<(Target, Answer, Option<audit::Call>)>,
     /// A task sends them.
     sending: bool,
 }
@@ -52,34 +71,43 @@ struct Waiting {
 impl Stead {
     /// For the response to a request with this head. `takes_messages`: the agent's messages go to the request's own target.
     pub fn of(agent: &Rc<Agent>, head: &Parts, takes_messages: bool) -> Self {
-        Self {
-            agent: Rc::clone(agent),
+        let to = To::Http {
             fields: fields(&head.headers),
             asked: head.uri.clone(),
             endpoint: RefCell::new(takes_messages.then(|| head.uri.clone())),
-            waiting: Rc::default(),
-        }
+        };
+        Self { agent: Rc::clone(agent), to, waiting: Rc::default() }
+    }
+
+    /// For a session with a command, whose stdin is `server`.
+    pub fn over_stdio(agent: &Rc<Agent>, server: Rc<Sink>) -> Self {
+        Self { agent: Rc::clone(agent), to: To::Stdio(server), waiting: Rc::default() }
     }
 
     /// What the agent says in a field.
     pub fn field(&self, name: &HeaderName) -> Option<&str> {
-        self.fields.get(name)?.to_str().ok()
+        match &self.to {
+            To::Http { fields, .. } => fields.get(name)?.to_str().ok(),
+            To::Stdio(_) => None,
+        }
     }
 
     /// Notes the session that the response names, where the request could not name one yet.
     pub fn learn_session(&mut self, response: &HeaderMap) {
-        if let Some(id) = response.get(SESSION_ID).filter(|_| !self.fields.contains_key(SESSION_ID)) {
-            self.fields.insert(SESSION_ID, id.clone());
+        let To::Http { fields, .. } = &mut self.to else { return };
+        if let Some(id) = response.get(SESSION_ID).filter(|_| !fields.contains_key(SESSION_ID)) {
+            fields.insert(SESSION_ID, id.clone());
         }
     }
 
     /// Learns from the event `endpoint` where messages go (HTTP+SSE of 2024-11-05). Clients stay on the stream's origin, and
     /// so do answers.
     pub fn learn_endpoint(&self, data: &[u8]) {
+        let To::Http { fields, asked, endpoint: known } = &self.to else { return };
         let scheme = if self.agent.server.tls { "https" } else { "http" };
-        let host = self.fields.get(header::HOST).and_then(|host| host.to_str().ok());
-        let host = self.asked.authority().map(|authority| authority.as_str()).or(host).unwrap_or_default();
-        *self.endpoint.borrow_mut() = endpoint(scheme, host, &self.asked, data);
+        let host = fields.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = asked.authority().map(|authority| authority.as_str()).or(host).unwrap_or_default();
+        *known.borrow_mut() = endpoint(scheme, host, asked, data);
     }
 
     /// Has the answer sent, if it is known where to; `call` records how that went.
@@ -88,19 +116,28 @@ impl Stead {
             // Until it has been sent: what is still waiting when the daemon ends never will be.
             call.outcome.error = Some("unanswered");
         }
-        let Some(target) = self.endpoint.borrow().clone() else {
+        let Some(target) = self.target() else {
             return unanswered(&self.agent, "no-endpoint", "it is not known where messages go on this server");
         };
         let mut waiting = self.waiting.borrow_mut();
         if waiting.answers.len() >= WAITING {
             return unanswered(&self.agent, "too-many-requests", "the server asks faster than it is answered");
         }
-        let (mut head, ()) = Request::new(()).into_parts();
-        (head.method, head.uri, head.headers) = (Method::POST, target, self.fields.clone());
-        waiting.answers.push_back((head, answer, call));
+        waiting.answers.push_back((target, answer, call));
         if !std::mem::replace(&mut waiting.sending, true) {
             // Not a part of the stream: the server may read the answer only after the client has read the stream on.
             tokio::task::spawn_local(send(Rc::clone(&self.agent), Rc::clone(&self.waiting)));
+        }
+    }
+
+    fn target(&self) -> Option<Target> {
+        match &self.to {
+            To::Http { fields, endpoint, .. } => {
+                let (mut head, ()) = Request::new(()).into_parts();
+                (head.method, head.uri, head.headers) = (Method::POST, endpoint.borrow().clone()?, fields.clone());
+                Some(Target::Http(Box::new(head)))
+            }
+            To::Stdio(server) => Some(Target::Stdio(Rc::clone(server))),
         }
     }
 }
@@ -108,7 +145,7 @@ impl Stead {
 /// Sends what waits, one after the other.
 async fn send(agent: Rc<Agent>, waiting: Rc<RefCell<Waiting>>) {
     loop {
-        let (head, answer, mut call) = {
+        let (target, answer, mut call) = {
             let mut waiting = waiting.borrow_mut();
             let Some(next) = waiting.answers.pop_front() else {
                 waiting.sending = false;
@@ -116,14 +153,23 @@ async fn send(agent: Rc<Agent>, waiting: Rc<RefCell<Waiting>>) {
             };
             next
         };
-        match forward::answer(&agent, head, answer).await {
-            Ok(status) if status.is_success() => {
+        let sent = match target {
+            Target::Http(head) => match forward::answer(&agent, *head, answer).await {
+                Ok(status) if status.is_success() => Ok(()),
+                Ok(status) => Err(("answer-refused", status.to_string())),
+                Err(error) => Err((error.kind(), error.to_string())),
+            },
+            Target::Stdio(server) => {
+                server.send(&answer.into_bytes()).await.map_err(|error| ("server-gone", error.to_string()))
+            }
+        };
+        match sent {
+            Ok(()) => {
                 if let Some(call) = &mut call {
                     call.outcome.error = None;
                 }
             }
-            Ok(status) => unanswered(&agent, "answer-refused", status.as_str()),
-            Err(error) => unanswered(&agent, error.kind(), &error.to_string()),
+            Err((cause, detail)) => unanswered(&agent, cause, &detail),
         }
     }
 }

@@ -16,11 +16,12 @@ use super::agent::Protocols;
 use super::connection::{self, Captured};
 use super::pool::Pool;
 use super::splice::Pipes;
+use super::stdio;
 use super::streams::Streams;
 use crate::audit;
 use crate::capture::identity::Identity;
 use crate::capture::names::{Names, Protected};
-use crate::capture::{self, Origin, identity};
+use crate::capture::{self, Origin};
 use crate::config::Config;
 use crate::mcp::Version;
 use crate::mcp::json::Parser;
@@ -51,10 +52,8 @@ pub struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
     /// The certificates that agents are shown.
     pub leaves: Leaves,
-    /// Exempts upstream sockets.
-    pub capture: capture::Handle,
-    /// Says who is behind an origin.
-    pub identities: identity::Resolver,
+    /// Exempts upstream sockets; `None` where nothing is captured.
+    pub capture: Option<capture::Handle>,
     /// Resolves names.
     pub names: Arc<Names>,
     /// The addresses of the configured servers.
@@ -77,6 +76,14 @@ pub struct Shared {
     pub admission: Admission,
     /// How many of the leaves that were minted have been told of.
     pub minted: AtomicU64,
+}
+
+/// What a worker is given to serve.
+pub enum Arrival {
+    /// A captured connection.
+    Connection(Captured),
+    /// A session with a server that is a command.
+    Stdio(stdio::Session),
 }
 
 /// What a worker is told.
@@ -119,7 +126,7 @@ impl Worker {
     pub async fn run(
         shared: Arc<Shared>,
         recorder: audit::Recorder,
-        mut inbox: mpsc::UnboundedReceiver<Captured>,
+        mut inbox: mpsc::UnboundedReceiver<Arrival>,
         phase: watch::Receiver<Phase>,
     ) {
         let worker = Rc::new(Worker {
@@ -143,9 +150,12 @@ impl Worker {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                captured = inbox.recv() => match captured {
-                    Some(captured) => {
+                arrived = inbox.recv() => match arrived {
+                    Some(Arrival::Connection(captured)) => {
                         tasks.spawn_local(connection::run(Rc::clone(&worker), captured));
+                    }
+                    Some(Arrival::Stdio(session)) => {
+                        tasks.spawn_local(stdio::run(Rc::clone(&worker), session));
                     }
                     None => break,
                 },

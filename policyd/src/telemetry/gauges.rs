@@ -11,14 +11,17 @@ pub enum Route {
     Inspect,
     /// Spliced through, unread.
     Pass,
+    /// No connection: a session with a command, decided message by message.
+    Stdio,
 }
 
 impl Route {
-    /// `inspect` or `pass`, as metrics label it.
+    /// `inspect`, `pass` or `stdio`, as metrics label it.
     pub fn label(self) -> &'static str {
         match self {
             Route::Inspect => "inspect",
             Route::Pass => "pass",
+            Route::Stdio => "stdio",
         }
     }
 }

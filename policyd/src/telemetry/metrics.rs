@@ -34,6 +34,7 @@ pub(super) struct Metrics {
     pub mints: IntCounter,
     pub audit_failures: IntCounter,
     pub malformed: IntCounterVec,
+    pub discarded: IntCounterVec,
     pub state_commit_seconds: Histogram,
     pub state_failures: IntCounter,
     pub definitions_changed: IntCounterVec,
@@ -110,6 +111,14 @@ impl Metrics {
                 ),
                 &["cause"],
             )?,
+            discarded: IntCounterVec::new(
+                Opts::new(
+                    "policyd_stdio_discarded_total",
+                    "Lines of servers on stdio that were not passed on, because they are no messages or cannot be read, by \
+                     cause.",
+                ),
+                &["server", "cause"],
+            )?,
             state_commit_seconds: Histogram::with_opts(
                 HistogramOpts::new(
                     "policyd_state_commit_duration_seconds",
@@ -160,6 +169,7 @@ impl Metrics {
             Box::new(self.mints.clone()),
             Box::new(self.audit_failures.clone()),
             Box::new(self.malformed.clone()),
+            Box::new(self.discarded.clone()),
             Box::new(self.state_commit_seconds.clone()),
             Box::new(self.state_failures.clone()),
             Box::new(self.definitions_changed.clone()),

@@ -1,8 +1,9 @@
 // The unmodified TypeScript SDK driven by a list of steps: `node client.mjs URL STEPS`.
-// Steps and printed lines are those of ../python/client.py.
+// URL, steps and printed lines are those of ../python/client.py.
 import { createInterface } from "node:readline";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
+import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import {
   CreateMessageRequestSchema,
@@ -58,12 +59,19 @@ function answering() {
   return client;
 }
 
+function connection(url) {
+  if (url.startsWith("stdio:")) {
+    const [command, ...args] = JSON.parse(url.slice("stdio:".length));
+    return new StdioClientTransport({ command, args });
+  }
+  const target = new URL(url);
+  return target.pathname.endsWith("/sse") ? new SSEClientTransport(target) : new StreamableHTTPClientTransport(target);
+}
+
 async function run(url, steps) {
   const asked = steps.some((step) => "answer" in step);
   const client = asked ? answering() : new Client({ name: "policyd-tests", version: "1.0.0" });
-  const target = new URL(url);
-  const old = target.pathname.endsWith("/sse");
-  const transport = old ? new SSEClientTransport(target) : new StreamableHTTPClientTransport(target);
+  const transport = connection(url);
   await client.connect(transport);
   say({ ready: transport.protocolVersion ?? "2024-11-05" });
   const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();

@@ -2,6 +2,8 @@
 
     python client.py URL STEPS
 
+URL may be `stdio:` and a JSON list: a server's command.
+
 STEPS is a JSON list; each step prints one JSON line per result on standard output:
 
     {"list": true}                                       {"list": ["name", ...]}
@@ -56,6 +58,11 @@ def answers():
 @asynccontextmanager
 async def connect(url, asked):
     """A session and its protocol version, under either major version of the SDK."""
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    command = json.loads(url.removeprefix("stdio:")) if url.startswith("stdio:") else None
+    if command:
+        command = StdioServerParameters(command=command[0], args=command[1:])
     try:
         from mcp import Client
     except ImportError:
@@ -63,12 +70,13 @@ async def connect(url, asked):
         from mcp.client.streamable_http import streamable_http_client
 
         callbacks = answers() if asked else {}
-        async with streamable_http_client(url) as (read, write, _), ClientSession(read, write, **callbacks) as session:
+        transport = stdio_client(command) if command else streamable_http_client(url)
+        async with transport as (read, write, *_), ClientSession(read, write, **callbacks) as session:
             hello = await session.initialize()
             yield session, hello.protocolVersion
     else:
         callbacks = answers() if asked else {}
-        async with Client(url, **callbacks) as client:
+        async with Client(command or url, **callbacks) as client:
             yield client, client.protocol_version
 
 

@@ -69,3 +69,14 @@ fn a_process_cannot_choose_its_start_by_its_name() {
     assert_eq!(parse_started(stat), Some(4242));
     assert_eq!(parse_started(b"7 no parenthesis"), None);
 }
+
+#[test]
+fn a_process_is_named_without_a_connection() {
+    let resolver = Resolver::new().unwrap();
+    let (origin, identity) = resolver.of_process(std::process::id()).unwrap();
+    let own = own_origin(now());
+    assert_eq!((origin.tgid, origin.uid, origin.cgroup), (own.tgid, own.uid, own.cgroup));
+    assert_eq!(*identity, Identity { netns: 0, ..Identity::clone(&resolver.resolve(&own).unwrap()) });
+    assert!(matches!(resolver.of_process(u32::MAX).unwrap_err(), Unknown::Proc { .. }));
+    assert_eq!(real_uid("Name:\tx\nUid:\t1000\t0\t0\t0\n"), Some(1000));
+}

@@ -54,6 +54,11 @@ impl Cgroups {
         Some(cgroup)
     }
 
+    /// The id of the cgroup that a process is in.
+    pub fn id_of(&self, pid: u32) -> Option<u64> {
+        inode(&self.of_process(pid)?)
+    }
+
     fn of_process(&self, pid: u32) -> Option<PathBuf> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;

@@ -112,9 +112,10 @@ pub fn config(args: &ExecArgs, run: Run, policy: &Arc<Policy>) -> Config {
     Config {
         grants: grants.collect(),
         servers,
+        commands: Vec::new(),
         capture: Capture { instance: run.instance, cgroups: vec![run.cgroup], ..Capture::default() },
         allow: Vec::new(),
-        admin: Admin { listen: None, socket: None },
+        admin: Admin { listen: None, socket: None, stdio: None },
         audit: Audit { path: args.audit.as_deref().map(absolute), arguments: false },
         tls: Tls::default(),
         limits: Limits::default(),

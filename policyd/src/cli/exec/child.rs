@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitStatus;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{self, Pid};
 use tokio::process::Child;
 use tokio::signal::unix::{self, SignalKind, signal};
 
@@ -18,6 +18,8 @@ pub struct Signals {
     user2: unix::Signal,
     interrupt: unix::Signal,
     quit: unix::Signal,
+    /// Whether the terminal's signals are passed on too.
+    all: bool,
 }
 
 impl Signals {
@@ -30,7 +32,13 @@ impl Signals {
             user2: signal(SignalKind::user_defined2())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
+            all: false,
         })
+    }
+
+    /// As [`Signals::catch`]; SIGINT and SIGQUIT are passed on as well, unless a terminal sends them to COMMAND itself.
+    pub fn catch_all() -> io::Result<Self> {
+        Ok(Self { all: !in_foreground(), ..Self::catch()? })
     }
 
     /// The next signal that COMMAND has not got itself. The terminal sends SIGINT and SIGQUIT to the whole foreground
@@ -42,8 +50,8 @@ impl Signals {
                 _ = self.hangup.recv() => return Signal::SIGHUP,
                 _ = self.user1.recv() => return Signal::SIGUSR1,
                 _ = self.user2.recv() => return Signal::SIGUSR2,
-                _ = self.interrupt.recv() => {}
-                _ = self.quit.recv() => {}
+                _ = self.interrupt.recv() => if self.all { return Signal::SIGINT },
+                _ = self.quit.recv() => if self.all { return Signal::SIGQUIT },
             }
         }
     }
@@ -65,4 +73,10 @@ impl Signals {
             }
         }
     }
+}
+
+/// Whether this process is in the foreground group of a terminal.
+fn in_foreground() -> bool {
+    let terminal = std::fs::File::open("/dev/tty").ok().and_then(|terminal| unistd::tcgetpgrp(terminal).ok());
+    terminal == Some(unistd::getpgrp())
 }

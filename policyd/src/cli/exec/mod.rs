@@ -2,12 +2,12 @@
 
 mod args;
 mod cgroup;
-mod child;
+pub(super) mod child;
 mod folder;
-mod report;
+pub(super) mod report;
 mod shape;
 mod starter;
-mod tally;
+pub(super) mod tally;
 mod user;
 
 use std::fs::{self, OpenOptions};

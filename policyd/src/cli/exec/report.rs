@@ -15,7 +15,7 @@ use crate::telemetry::{Decided, Observer};
 const WAITING: usize = 4096;
 
 /// The report of one `exec`.
-pub(super) struct Report {
+pub(in crate::cli) struct Report {
     watcher: Watcher,
     printer: Option<JoinHandle<()>>,
 }
@@ -38,7 +38,7 @@ struct Counts {
 
 impl Report {
     /// Starts it; `shapes` tells the shapes of arguments as well.
-    pub(super) fn start(quiet: bool, shapes: bool) -> Self {
+    pub(in crate::cli) fn start(quiet: bool, shapes: bool) -> Self {
         let (lines, waiting) = mpsc::sync_channel::<String>(WAITING);
         let print = move || {
             for line in waiting {
@@ -54,12 +54,12 @@ impl Report {
     }
 
     /// What the daemon tells decisions to.
-    pub(super) fn observer(&self) -> Box<dyn Observer> {
+    pub(in crate::cli) fn observer(&self) -> Box<dyn Observer> {
         Box::new(self.watcher.clone())
     }
 
     /// Prints what still waits, and gives the counts.
-    pub(super) fn finish(self) -> Tally {
+    pub(in crate::cli) fn finish(self) -> Tally {
         let (tally, left_out) = {
             let mut counts = self.watcher.lock();
             counts.lines = None;

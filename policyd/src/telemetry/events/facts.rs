@@ -92,6 +92,31 @@ impl Event for Malformed {
     }
 }
 
+/// A line on a command's stdout was not passed on to its client.
+#[derive(Clone, Copy, Debug)]
+pub struct Discarded<'a> {
+    /// The server's name.
+    pub server: &'a str,
+    /// Why, in a word from a fixed set.
+    pub cause: &'static str,
+    /// The line's length in bytes. What stands in it may be secret.
+    pub length: usize,
+    /// What can be said besides.
+    pub detail: &'a str,
+}
+
+impl Event for Discarded<'_> {
+    fn emit(self, telemetry: &Telemetry) {
+        telemetry.0.metrics.discarded.with_label_values(&[self.server, self.cause]).inc();
+        // A server can print as much as it likes.
+        if let Some(suppressed) = telemetry.0.refusals.admit(self.cause) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
+            let Self { server, cause, length, detail } = self;
+            warn!(server, cause, length, detail, suppressed, "a line of the server's stdout is not passed on");
+        }
+    }
+}
+
 /// An upstream server could not be used.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamFailed<'a> {

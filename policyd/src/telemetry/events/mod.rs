@@ -8,8 +8,8 @@ mod repeated;
 pub use call_id::{CallId, CallIds};
 pub use decision::{Decided, Effect, Finished};
 pub use facts::{
-    AuditFailed, AuditRecovered, DefinitionChanged, LeafMinted, Malformed, Refused, Reloaded, StateCommitted,
-    StateFailed, StateReady, Unanswered, UpstreamFailed, kind_label,
+    AuditFailed, AuditRecovered, DefinitionChanged, Discarded, LeafMinted, Malformed, Refused, Reloaded,
+    StateCommitted, StateFailed, StateReady, Unanswered, UpstreamFailed, kind_label,
 };
 pub(super) use repeated::RepeatedLines;
 
