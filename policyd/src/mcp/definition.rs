@@ -3,6 +3,9 @@
 //! As in RFC 8785 keys are sorted and spaces left out, strings are spelled with as few escapes as they can be, and numbers by
 //! their value. Unlike there numbers are exact: a float would make one of two that differ.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use super::json::{Kind, Parser, Value};
 
 /// The canonical JSON of `value`: equal for two texts that differ in spaces, the order of keys, or the spelling of strings and
@@ -106,17 +109,14 @@ pub fn differing(old: &str, new: &str) -> Vec<String> {
     let (Ok(old), Ok(new)) = (old_parser.parse(old.as_bytes()), new_parser.parse(new.as_bytes())) else {
         return Vec::new();
     };
-    let mut fields: Vec<String> = Vec::new();
-    for (one, other) in [(old, new), (new, old)] {
-        for (key, value) in one.entries() {
-            let Some(key) = key.as_str() else { continue };
-            if other.get(&key).is_none_or(|other| other.raw() != value.raw()) {
-                fields.push(key.into_owned());
-            }
-        }
-    }
+    let [old, new] = [old, new].map(|definition| {
+        let members = definition.entries().filter_map(|(key, value)| Some((key.as_str()?, value.raw())));
+        members.collect::<HashMap<Cow<'_, str>, &str>>()
+    });
+    let keys = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
+    let mut fields: Vec<String> =
+        keys.filter(|key| old.get(*key) != new.get(*key)).map(|key| key.to_string()).collect();
     fields.sort();
-    fields.dedup();
     fields.truncate(FIELDS);
     fields
 }
@@ -173,6 +173,12 @@ mod tests {
         assert_eq!(differing(old, new), ["b", "c", "e"]);
         assert_eq!(differing(old, old), [""; 0]);
         assert_eq!(differing("[1]", "[2]"), [""; 0]);
+        // Were each key looked for among all others, this would not end.
+        let many = |from: usize| {
+            let members: Vec<String> = (from..from + 200_000).map(|n| format!(r#""k{n}":0"#)).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert_eq!(differing(&many(0), &many(1)), ["k0", "k200000"]);
     }
 
     proptest! {

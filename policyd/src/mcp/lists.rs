@@ -76,7 +76,7 @@ pub fn may_go_on(text: &[u8]) -> bool {
 
 /// Filters every list in a message of a server: any response with an array of one, whatever its id, because clients
 /// correlate loosely; each one of a batch. `unlisted` says which entries to leave out, by what names them; `seen` is told
-/// of every tool: its name, and its whole definition.
+/// of every list of tools (`None`), then of each tool: its name, and its whole definition.
 ///
 /// Cursors stay as they are, also when a page becomes empty; a filtered list's `cacheScope` becomes `private` (2026-07-28).
 ///
@@ -88,7 +88,7 @@ pub fn filter<'a>(
     parser: &'a mut Parser,
     text: &'a [u8],
     mut unlisted: impl FnMut(List, &str) -> bool,
-    mut seen: impl FnMut(&str, Value<'a>),
+    mut seen: impl FnMut(Option<(&str, Value<'a>)>),
 ) -> Result<Filtered, Error> {
     let root = parser.parse(text)?;
     let mut edits = Edits::default();
@@ -135,7 +135,7 @@ impl Edits {
         &mut self,
         message: Value<'a>,
         unlisted: &mut impl FnMut(List, &str) -> bool,
-        seen: &mut impl FnMut(&str, Value<'a>),
+        seen: &mut impl FnMut(Option<(&str, Value<'a>)>),
     ) -> Result<(), Error> {
         let Some(result) = member(message, "result", &["result", "id", "jsonrpc"])? else { return Ok(()) };
         let before = self.removed;
@@ -155,8 +155,11 @@ impl Edits {
         list: List,
         entries: Value<'a>,
         unlisted: &mut impl FnMut(List, &str) -> bool,
-        seen: &mut impl FnMut(&str, Value<'a>),
+        seen: &mut impl FnMut(Option<(&str, Value<'a>)>),
     ) -> Result<(), Error> {
+        if list == List::Tools {
+            seen(None);
+        }
         let mut kept = false;
         let mut previous_end = 0;
         let mut items = entries.items().peekable();
@@ -167,7 +170,7 @@ impl Edits {
                 return Err(Error { cause, at: entry.start() });
             };
             if list == List::Tools {
-                seen(&name, entry);
+                seen(Some((&*name, entry)));
             }
             if unlisted(list, &name) {
                 self.removed += 1;

@@ -68,7 +68,7 @@ impl Lists {
                 grant.policy.unlists_entry(list, name, &lister)
             })
         };
-        match lists::filter(&mut parser, message, unlisted, |_, _| ()).map_err(ListError::Malformed)? {
+        match lists::filter(&mut parser, message, unlisted, |_| ()).map_err(ListError::Malformed)? {
             Filtered::Unchanged => Ok(None),
             Filtered::Edited { text, .. } => Ok(Some(text)),
         }
@@ -77,12 +77,22 @@ impl Lists {
     /// Notes the tools that a message lists, whatever the policy; gives whether it is one that can be read.
     fn note(&self, parser: &mut Parser, message: &[u8], called_json: bool) -> Result<bool, ListError> {
         let mut tools: Vec<(String, Value<'_>)> = Vec::new();
-        let read = lists::filter(parser, message, |_, _| false, |name, tool| tools.push((name.to_owned(), tool)));
+        let mut is_list = false;
+        let read = lists::filter(
+            parser,
+            message,
+            |_, _| false,
+            |tool| match tool {
+                Some((name, tool)) => tools.push((name.to_owned(), tool)),
+                None => is_list = true,
+            },
+        );
         match read {
             Err(_) if !called_json && !lists::may_be_message(message) => return Ok(false),
             read => read.map_err(ListError::Malformed)?,
         };
-        if tools.is_empty() {
+        // An empty list is one too: what comes after it is new.
+        if !is_list {
             return Ok(true);
         }
         if message.len() > self.limit {

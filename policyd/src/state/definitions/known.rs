@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::records::Records;
+use crate::mcp::folded;
 use crate::policy::Schema;
 
 /// The longest definition that is kept, in bytes of its canonical text; of a longer one only the hash is.
@@ -54,6 +55,8 @@ pub(in crate::state) struct Tool {
 pub(in crate::state) struct Server {
     pub tools: HashMap<Box<str>, Tool>,
     pub head: Head,
+    /// The tools that wait, by what their names fold to. Made when it is first asked for.
+    waiting: OnceLock<HashMap<String, Box<str>>>,
 }
 
 /// What is known of a server besides its tools.
@@ -163,6 +166,28 @@ impl Tool {
     }
 }
 
+impl Server {
+    /// A server without tools.
+    pub fn of(head: Head) -> Server {
+        Server { head, ..Server::default() }
+    }
+
+    /// Puts a tool in the place of what was known of it.
+    pub fn insert(&mut self, name: Box<str>, tool: Tool) {
+        self.waiting = OnceLock::new();
+        self.tools.insert(name, tool);
+    }
+
+    /// A tool that waits, of whose name some readers take `name` for another spelling.
+    pub fn waiting_as(&self, name: &str) -> Option<&Tool> {
+        let waiting = self.waiting.get_or_init(|| {
+            let waiting = self.tools.iter().filter(|(_, tool)| tool.pending.is_some());
+            waiting.map(|(name, _)| (folded(name), name.clone())).collect()
+        });
+        if waiting.is_empty() { None } else { self.tools.get(waiting.get(&folded(name))?) }
+    }
+}
+
 impl Head {
     /// The definition of this canonical text, kept if there is room.
     pub fn keep(&self, hash: Hash, text: &str) -> Definition {
@@ -177,7 +202,7 @@ impl State {
         let Some(of) = self.servers.get_mut(server) else { return };
         let before = of.tools.get(name).map_or(0, |before| before.size(name));
         of.head.bytes = (of.head.bytes + tool.size(name)).saturating_sub(before);
-        of.tools.insert(name.into(), tool);
+        of.insert(name.into(), tool);
         self.unsaved.insert((server.into(), Some(name.into())));
     }
 }

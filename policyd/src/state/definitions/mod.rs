@@ -16,11 +16,11 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 pub use self::accept::{Acceptance, Accepted, Shown, Text, Tools, Unacceptable};
+use self::known::NAME;
 pub(super) use self::known::{Definition, Hash, Head, Known, Server, Tool};
 use self::plan::Plan;
 use super::memory::Memory;
 use super::store::Store;
-use crate::mcp::is_variant;
 use crate::mcp::json::{Parser, Value};
 use crate::policy::{Schema, Schemas, Standing};
 
@@ -155,15 +155,20 @@ impl Schemas for Definitions {
         if let Some(tool) = server.tools.get(tool) {
             return tool.standing();
         }
-        // A server may take another spelling of a name for the tool itself.
-        let waiting = server.tools.iter().filter(|(_, tool)| tool.pending.is_some());
-        match waiting.into_iter().find(|(name, _)| is_variant(tool, name)) {
-            Some((_, tool)) => tool.standing(),
+        // A server may take another spelling of a name for the tool itself. No name that is kept has one that is so long.
+        if tool.len() > LONGEST_SPELLING {
+            return Standing::Unclear;
+        }
+        match server.waiting_as(tool) {
+            Some(tool) => tool.standing(),
             None if server.head.full => Standing::Unclear,
             None => Standing::Unlisted,
         }
     }
 }
+
+/// Bytes: folding makes no name shorter than a quarter of it.
+const LONGEST_SPELLING: usize = 4 * NAME;
 
 impl Tool {
     fn standing(&self) -> Standing {

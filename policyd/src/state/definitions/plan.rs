@@ -97,7 +97,7 @@ impl<'a> Plan<'a> {
             if tell {
                 state.unsaved.insert((name.into(), Some(tool.into())));
             }
-            server.tools.insert(tool.into(), now);
+            server.insert(tool.into(), now);
         }
     }
 

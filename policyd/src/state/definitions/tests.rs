@@ -13,8 +13,13 @@ const HOUR: u64 = 3_600_000;
 fn page(definitions: &Definitions, server: &str, tools: &str, is_last: bool, now: u64) -> Vec<Change> {
     let message = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":{tools}}}}}"#);
     let (mut parser, mut listed, mut changes) = (Parser::default(), Vec::new(), Vec::new());
-    lists::filter(&mut parser, message.as_bytes(), |_, _| false, |name, tool| listed.push((name.to_owned(), tool)))
-        .unwrap();
+    lists::filter(
+        &mut parser,
+        message.as_bytes(),
+        |_, _| false,
+        |tool| listed.extend(tool.map(|(name, tool)| (name.to_owned(), tool))),
+    )
+    .unwrap();
     let page = Page { server, tools: &listed, is_last, now };
     let Ok(()) = definitions.note::<Infallible>(&page, |all| {
         changes.extend_from_slice(all);
@@ -104,6 +109,31 @@ fn the_first_list_is_accepted_and_what_comes_later_waits() {
     assert_eq!(list(&definitions, "[]", HOUR + 1), []);
     assert_eq!(kinds(&list(&definitions, &format!("[{}]", tool("a", "A")), HOUR + 2)), [("a", ChangeKind::Changed)]);
     assert_eq!(standing("a"), Standing::Changed);
+}
+
+#[test]
+fn an_empty_list_is_a_first_list_too() {
+    let definitions = Definitions::default();
+    assert_eq!(list(&definitions, "[]", 0), []);
+    assert_eq!(kinds(&list(&definitions, &format!("[{}]", tool("a", "late")), HOUR)), [("a", ChangeKind::New)]);
+    assert_eq!(definitions.standing("bank", "a"), Standing::New);
+}
+
+/// Each name is looked up once for all that wait: were they compared with each other, this would not end.
+#[test]
+fn other_spellings_of_many_waiting_names_are_found() {
+    let definitions = Definitions::default();
+    list(&definitions, "[]", 0);
+    let names: Vec<String> = (0..TOOLS).map(|n| format!("tool-{n}")).collect();
+    let tools: Vec<String> = names.iter().map(|name| tool(name, "late")).collect();
+    list(&definitions, &format!("[{}]", tools.join(",")), HOUR);
+    for name in &names {
+        assert_eq!(definitions.standing("bank", &name.to_uppercase()), Standing::New, "{name}");
+        assert_eq!(definitions.standing("bank", &format!("{name}-other")), Standing::Unlisted);
+    }
+    assert_eq!(definitions.standing("bank", &"x".repeat(1 << 20)), Standing::Unclear);
+    accept(&definitions, "tool-7");
+    assert_eq!(definitions.standing("bank", "TOOL-7"), Standing::Unlisted);
 }
 
 #[test]

@@ -118,7 +118,7 @@ impl Writing<'_> {
             let head = Head { since: time(row, 1)?, listed: row.get(2)?, full: row.get(3)?, ..Head::default() };
             Ok((row.get::<_, Box<str>>(0)?, head))
         })? {
-            servers.insert(name, Server { head, ..Server::default() });
+            servers.insert(name, Server::of(head));
         }
         let rows = self.rows(
             "SELECT server, name, first_seen, changed, accepted, accepted_text, listed, listed_text, pending, pending_text
@@ -128,7 +128,7 @@ impl Writing<'_> {
         for (server, name, tool) in rows {
             let server = servers.entry(server).or_default();
             server.head.bytes += tool.size(&name);
-            server.tools.insert(name, tool);
+            server.insert(name, tool);
         }
         Ok(servers)
     }
