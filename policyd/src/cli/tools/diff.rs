@@ -82,10 +82,13 @@ pub(super) fn render(shown: &Shown, colour: bool) -> String {
         page.row("meanwhile", &format!("{}: the server listed this one too, and it is shown here", short(&new.hash)));
     }
     page.out.push('\n');
-    let before = old.map_or(Some(""), |old| old.text.as_deref());
-    match before.zip(new.text.as_deref()) {
-        None => page.line("", "a definition is too long to be kept: nothing but its hash is known"),
-        Some((before, new)) => {
+    match new.text.as_deref() {
+        None => page.line("", "the definition is too long to be kept: nothing but its hash is known"),
+        Some(new) => {
+            if is_lost(old) {
+                page.line("", "the accepted definition was too long to be kept: all of the other is shown as new");
+            }
+            let before = old.and_then(|old| old.text.as_deref()).unwrap_or_default();
             let found = differences(before, new);
             if found.is_empty() {
                 leaves(new).iter().for_each(|leaf| page.field(&leaf.place, Some(leaf), Some(leaf)));
@@ -108,20 +111,26 @@ pub(super) fn render(shown: &Shown, colour: bool) -> String {
     page.out
 }
 
+/// Whether there is a definition to compare with, and its text is not kept.
+fn is_lost(old: Option<&Text>) -> bool {
+    old.is_some_and(|old| old.text.is_none())
+}
+
 /// For programs.
 pub(super) fn json(shown: &Shown) -> Value {
     let (old, new) = sides(shown);
-    let before = old.map_or(Some(""), |old| old.text.as_deref());
-    let changes = before.zip(new.text.as_deref()).map(|(old, new)| {
+    let before = old.and_then(|old| old.text.as_deref()).unwrap_or_default();
+    let changes = new.text.as_deref().map(|new| {
         let one = |Difference { place, old, new }: Difference| {
             let text = |leaf: Option<Leaf>| leaf.map(|leaf| leaf.text);
             serde_json::json!({ "place": place, "old": text(old), "new": text(new) })
         };
-        differences(old, new).into_iter().map(one).collect::<Vec<_>>()
+        differences(before, new).into_iter().map(one).collect::<Vec<_>>()
     });
     let mut value = serde_json::to_value(shown).unwrap_or_default();
     if let Some(members) = value.as_object_mut() {
         members.insert("changes".to_owned(), changes.into());
+        members.insert("old_is_lost".to_owned(), is_lost(old).into());
         members.insert("hides".to_owned(), new.text.as_deref().map(hides).into());
     }
     value
@@ -332,11 +341,17 @@ mod tests {
           accepted   5600000000000000
           listed     5400000000000000
 
-        a definition is too long to be kept: nothing but its hash is known
+        the definition is too long to be kept: nothing but its hash is known
 
         to accept what is listed: policyd tools accept bank TOOL --hash 5400000000000000
         ");
         assert_eq!(json(&long)["changes"], Value::Null);
+        let mut lost = sample(Some(&old), &new, Some(&new));
+        lost.accepted.as_mut().unwrap().text = None;
+        let page = render(&lost, false);
+        assert!(page.contains("the accepted definition was too long to be kept") && page.contains("⟦+"), "{page}");
+        assert_eq!(json(&lost)["old_is_lost"], true);
+        assert!(!json(&lost)["changes"].as_array().unwrap().is_empty());
     }
 
     proptest! {
