@@ -15,19 +15,8 @@ impl Mark {
     /// Of a key, unescaped.
     #[inline]
     pub fn of(key: &[u8]) -> Mark {
-        // The first and the last bytes: all of them, since keys up to 16 bytes have a mark.
-        let (first, last) = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-            _ => match (key.first_chunk::<4>(), key.last_chunk::<4>()) {
-                (Some(first), Some(last)) => (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()),
-                _ => match key {
-                    [] => (0, 0),
-                    [first, .., last] => (u64::from(*first) << 8 | u64::from(key[1]), u64::from(*last)),
-                    [only] => (u64::from(*only), 0),
-                },
-            },
-        };
-        if key.len() > 16 || (first | last) & HIGHS != 0 {
+        let (first, last) = words(key);
+        if key.len() > SHORT || (first | last) & HIGHS != 0 {
             return Mark::NONE;
         }
         // Letters made small. Some other characters fall together by it: their keys are compared.
@@ -40,6 +29,31 @@ impl Mark {
     #[inline]
     pub fn apart(self, other: Mark) -> bool {
         self != other && self != Mark::NONE && other != Mark::NONE
+    }
+}
+
+/// Up to so many bytes a key has a mark, and is compared word by word.
+const SHORT: usize = 16;
+
+/// Whether two keys are the same. Most are short, and compared in two registers; calling for a comparison takes longer than that.
+#[inline]
+pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && if a.len() <= SHORT { words(a) == words(b) } else { a == b }
+}
+
+/// The first and the last bytes of a key: all of them, up to [`SHORT`].
+#[inline]
+fn words(key: &[u8]) -> (u64, u64) {
+    match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => match (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+            (Some(first), Some(last)) => (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()),
+            _ => match key {
+                [] => (0, 0),
+                [first, .., last] => (u64::from(*first) << 8 | u64::from(key[1]), u64::from(*last)),
+                [only] => (u64::from(*only), 0),
+            },
+        },
     }
 }
 
@@ -101,6 +115,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn equal_is_equal(a in "[ab]{0,18}", b in "[ab]{0,18}") {
+            prop_assert_eq!(equal(a.as_bytes(), b.as_bytes()), a == b);
+            prop_assert!(equal(a.as_bytes(), a.clone().as_bytes()));
+        }
+
         #[test]
         fn variants_are_never_apart(key in "[a-zA-Z_@`\\[{~\u{17f}\u{212a}\u{131}ß０-９]{0,20}", upper: u32, other in "[a-cA-C]{0,4}", more in "[a-cA-C]{0,4}") {
             let flipped: String = key

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::iter;
 
-use super::{Kind, Mark, Node, string};
+use super::{Kind, Mark, Node, mark, string};
 
 /// A place in a parsed document. Cheap to copy; lives as long as the parser is not used for the next text.
 #[derive(Clone, Copy)]
@@ -84,12 +84,14 @@ impl<'a> Value<'a> {
         Some(if node.escaped { string::unescape(inside) } else { Cow::Borrowed(inside) })
     }
 
-    /// A string without escapes, as it arrived.
+    /// Whether it is a string without escapes that is exactly `text`: of others it has to be asked what they mean.
     #[inline]
-    pub(crate) fn as_plain_str(&self) -> Option<&'a str> {
+    pub(crate) fn is_plainly(&self, text: &str) -> bool {
         let node = self.node();
-        let plain = node.kind == Kind::String && !node.escaped;
-        plain.then(|| &self.text[node.start as usize + 1..node.end as usize - 1])
+        if node.kind != Kind::String || node.escaped {
+            return false;
+        }
+        mark::equal(&self.text.as_bytes()[node.start as usize + 1..node.end as usize - 1], text.as_bytes())
     }
 
     /// A number's digits as they arrived.

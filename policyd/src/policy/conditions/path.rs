@@ -278,7 +278,7 @@ fn place_of(object: &Value<'_>, key: &str, mark: Mark) -> Member<Place> {
     let mut found = Member::Absent;
     for (name, value) in object.entries_like(mark) {
         let name = object.at(name);
-        if name.as_plain_str() == Some(key) {
+        if name.is_plainly(key) {
             found = Member::Found(value);
             continue;
         }
