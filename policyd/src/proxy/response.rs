@@ -25,6 +25,8 @@ use crate::mcp::requests::Left;
 use crate::mcp::sse;
 use crate::telemetry::StreamGuard;
 
+const CHARSET: &[u8] = b"charset";
+
 /// What a response says that it is, as lenient clients read it: they look for a media type anywhere in the field, or only
 /// at its beginning, and join repeated fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,9 @@ pub enum ResponseError {
     /// An encoding that was not asked for.
     #[error("the server sent an encoding that was not asked for")]
     Encoded,
+    /// A character set that some clients decode before they read: what stands there is not what they get.
+    #[error("the server's response names a character set other than utf-8")]
+    Charset,
     /// A media type that clients read differently.
     #[error("the server's response is called both JSON and an event stream")]
     Unclear,
@@ -95,7 +100,7 @@ impl ResponseError {
             Self::Message(_) | Self::Ambiguous | Self::Unclear => "response-unreadable",
             Self::Refused => "response-refused",
             Self::Event(_) | Self::TooLong(_) => "response-too-long",
-            Self::Encoded => "response-encoded",
+            Self::Encoded | Self::Charset => "response-encoded",
         }
     }
 }
@@ -224,8 +229,28 @@ fn unreadable(media: Media, fields: &HeaderMap) -> Option<ResponseError> {
     match media {
         Media::Unclear => Some(ResponseError::Unclear),
         _ if encoded() => Some(ResponseError::Encoded),
+        Media::Events | Media::Json if has_odd_charset(fields) => Some(ResponseError::Charset),
         _ => None,
     }
+}
+
+/// Whether a content type says of a character set anything but that it is UTF-8, wherever in it and in whatever notation
+/// (RFC 2231 has `charset*`, `charset*0`): Python clients decode events by it.
+fn has_odd_charset(fields: &HeaderMap) -> bool {
+    fields.get_all(CONTENT_TYPE).iter().any(|value| {
+        let value = value.as_bytes().to_ascii_lowercase();
+        let mentions = value.windows(CHARSET.len()).enumerate().filter(|(_, part)| part == &CHARSET);
+        mentions.map(|(at, _)| &value[at + CHARSET.len()..]).any(|rest| !says_utf8(rest))
+    })
+}
+
+/// Whether what follows on `charset` is `=utf-8`, quoted or not, and no more than that.
+fn says_utf8(rest: &[u8]) -> bool {
+    let end = rest.iter().position(|&byte| byte == b';').unwrap_or(rest.len());
+    let Some(name) = rest[..end].trim_ascii().strip_prefix(b"=") else { return false };
+    let name = name.trim_ascii();
+    let name = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name);
+    matches!(name, b"utf-8" | b"utf8")
 }
 
 // === impl ReplyBody ===
@@ -382,6 +407,37 @@ mod tests {
         ] {
             let fields = values.iter().map(|value| (CONTENT_TYPE, value.parse().unwrap())).collect();
             assert_eq!(media(&fields), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn what_clients_decode_by_another_character_set_cannot_be_read() {
+        for (values, is_readable) in [
+            (&["text/event-stream"][..], true),
+            (&["text/event-stream; charset=utf-8"], true),
+            (&["text/event-stream;Charset = \"UTF-8\" ; a=b"], true),
+            (&["application/json;charset=utf8", "application/json"], true),
+            (&["text/event-stream; charset=utf-7"], false),
+            (&["text/event-stream; CHARSET=\"UTF-16-LE\""], false),
+            (&["application/json; charset=cp037"], false),
+            (&["text/event-stream; charset=utf-8; charset=utf-7"], false),
+            (&["text/event-stream; charset=utf-8", "text/plain; charset=utf-7"], false),
+            (&["text/event-stream; a=\"; charset=utf-7\""], false),
+            (&["text/event-stream; charset*=us-ascii''utf-7"], false),
+            (&["text/event-stream; charset*0=utf; charset*1=-7"], false),
+            (&["text/event-stream; charset=\"utf-8\\-7\""], false),
+            (&["text/event-stream; charset=utf-8 7"], false),
+            (&["text/event-stream; charset"], false),
+            // Nobody reads messages there.
+            (&["text/html; charset=iso-8859-1"], true),
+        ] {
+            let fields = values.iter().map(|value| (CONTENT_TYPE, value.parse().unwrap())).collect();
+            let error = unreadable(media(&fields), &fields);
+            assert_eq!(
+                error.as_ref().map(ResponseError::word),
+                (!is_readable).then_some("response-encoded"),
+                "{values:?}"
+            );
         }
     }
 }
