@@ -1,6 +1,7 @@
 //! Batches (2025-03-26): every message is judged and recorded by itself, and the whole goes on, as it came, only if each of
 //! them may. Servers execute the elements of an array one by one, so that anything else would let one decide for another.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -32,6 +33,11 @@ struct Element {
     ruling: Ruling<Permit>,
 }
 
+/// The ids of a batch, as loosely as clients match answers to requests. Each is unescaped once: one may be as long as the
+/// body.
+#[derive(Debug, Default)]
+struct Ids(HashSet<Box<str>>);
+
 /// Judges a body that is an array.
 pub(super) fn judge(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes, started: Instant) -> Judged<Permit> {
     let session = judge::text(head, "mcp-session-id");
@@ -50,12 +56,9 @@ pub(super) fn judge(agent: &Rc<Agent>, way: &Way, head: &Parts, body: &Bytes, st
         Ok(places) => places,
         Err(error) => return refuse(error.cause, error.at, None),
     };
-    let mut elements: Vec<Element> = Vec::with_capacity(places.len());
-    for place in places {
-        let bytes = body.slice(place);
-        let element = element(agent, way, session, bytes, &elements);
-        elements.push(element);
-    }
+    let mut ids = Ids::default();
+    let mut elements: Vec<Element> =
+        places.into_iter().map(|place| element(agent, way, session, body.slice(place), &mut ids)).collect();
     if elements.iter().any(|element| element.ruling.effect.is_err()) {
         elements.iter_mut().for_each(Element::refuse);
     }
@@ -70,8 +73,8 @@ fn is_agreed(agent: &Agent, head: &Parts, session: Option<&str>) -> bool {
     agent.worker.shared.agreed(&agent.server.name, owner).or_else(said) == Some(Version::V2025_03_26)
 }
 
-/// Judges one message; `before` are those in front of it.
-fn element(agent: &Agent, way: &Way, session: Option<&str>, bytes: Bytes, before: &[Element]) -> Element {
+/// Judges one message; `ids` are those of the messages in front of it.
+fn element(agent: &Agent, way: &Way, session: Option<&str>, bytes: Bytes, ids: &mut Ids) -> Element {
     let mut parser = agent.worker.parser.borrow_mut();
     let malformed = |cause: Cause, reason: String, id: Option<Bytes>| {
         agent.worker.shared.telemetry.emit(events::Malformed { cause: cause.word() });
@@ -81,16 +84,22 @@ fn element(agent: &Agent, way: &Way, session: Option<&str>, bytes: Bytes, before
     };
     let message = match mcp::vet(&mut parser, &bytes) {
         Ok(message) => message,
-        Err(error) => return malformed(error.cause, error.to_string(), error.id.clone().map(Bytes::from)),
+        Err(error) => {
+            let id = error.id.clone().map(Bytes::from);
+            if let Some(id) = &id {
+                ids.take(id);
+            }
+            return malformed(error.cause, error.to_string(), id);
+        }
     };
     let id = judge::id(&bytes, &message);
-    let is_taken = |id: &Bytes| before.iter().any(|other| other.id.as_ref().is_some_and(|other| same(other, id)));
+    let is_repeated = id.as_ref().is_some_and(|id| !ids.take(id));
     match message.kind() {
         // 2025-03-26, Lifecycle: "The initialize request MUST NOT be part of a JSON-RPC batch".
         Kind::Request { method, .. } if method == "initialize" => {
             return malformed(Cause::BatchedInitialize, Cause::BatchedInitialize.to_string(), id);
         }
-        Kind::Request { .. } if id.as_ref().is_some_and(is_taken) => {
+        Kind::Request { .. } if is_repeated => {
             return malformed(Cause::RepeatedId, Cause::RepeatedId.to_string(), None);
         }
         _ => {}
@@ -107,10 +116,16 @@ fn element(agent: &Agent, way: &Way, session: Option<&str>, bytes: Bytes, before
     }
 }
 
-fn same(one: &Bytes, other: &Bytes) -> bool {
-    let text = |id: &Bytes| String::from_utf8_lossy(id).into_owned();
-    loose(Id(&text(one))) == loose(Id(&text(other)))
+// === impl Ids ===
+
+impl Ids {
+    /// Takes an id; gives whether it was free.
+    fn take(&mut self, id: &[u8]) -> bool {
+        self.0.insert(loose(Id(&String::from_utf8_lossy(id))).into())
+    }
 }
+
+// === impl Element ===
 
 impl Element {
     /// Makes an allowed message one that is refused for its neighbours' sake.
@@ -195,4 +210,27 @@ fn together(refusals: Vec<Refusal>, all: Asked) -> Refusal {
         others: Vec::new(),
     });
     Refusal { others: others.collect(), ..first }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_free_once_however_it_is_written() {
+        let mut ids = Ids::default();
+        for (id, is_free) in [
+            ("1", true),
+            (r#""1""#, false),
+            (r#""\u0031""#, false),
+            ("2", true),
+            (r#""x""#, true),
+            (r#""\u0078""#, false),
+            (r#""X""#, true),
+            (r#""""#, true),
+            ("2", false),
+        ] {
+            assert_eq!(ids.take(id.as_bytes()), is_free, "{id}");
+        }
+    }
 }
