@@ -74,7 +74,8 @@ pub async fn forward_other(
     body: Outgoing,
     call: audit::Call,
 ) -> Response<ReplyBody> {
-    let (agent, ended) = (passing.agent, ended_session(&passing.head));
+    let agent = passing.agent;
+    let ended = ended_session(&passing.head, &passing.way.server.path);
     let takes_messages = passing.head.uri.path() == passing.way.server.path;
     let response = send(passing, body, Reservation::default(), takes_messages, call).await;
     if let Some(id) = ended.filter(|_| response.status().is_success()) {
@@ -83,9 +84,11 @@ pub async fn forward_other(
     response
 }
 
-/// The session that a request asks its server to end (a DELETE at the endpoint, up to 2025-11-25).
-fn ended_session(head: &Parts) -> Option<String> {
-    let id = (head.method == Method::DELETE).then(|| head.headers.get(SESSION_ID))??;
+/// The session that a request asks its server to end (a DELETE at the path `endpoint`, up to 2025-11-25). Elsewhere a DELETE
+/// is about something else, and a success says nothing of the session.
+fn ended_session(head: &Parts, endpoint: &str) -> Option<String> {
+    let is_end = head.method == Method::DELETE && head.uri.path() == endpoint;
+    let id = is_end.then(|| head.headers.get(SESSION_ID))??;
     Some(id.to_str().ok()?.to_owned())
 }
 
@@ -186,5 +189,25 @@ fn learn_session<B>(agent: &Agent, response: &Response<B>) {
     let id = response.headers().get(SESSION_ID).and_then(|id| id.to_str().ok());
     if let (true, Some(id)) = (response.status().is_success(), id) {
         agent.worker.shared.learn_session(&agent.server.name, id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_session_is_ended_by_a_delete_at_the_endpoint_only() {
+        let ended = |method: &str, target: &str| {
+            let request = Request::builder().method(method).uri(target).header(SESSION_ID, "s");
+            ended_session(&request.body(()).unwrap().into_parts().0, "/mcp")
+        };
+        assert_eq!(ended("DELETE", "/mcp"), Some("s".to_owned()));
+        assert_eq!(ended("DELETE", "https://server.example/mcp?a=b"), Some("s".to_owned()));
+        for (method, target) in [("DELETE", "/files/1"), ("DELETE", "/mcp/"), ("DELETE", "/"), ("GET", "/mcp")] {
+            assert_eq!(ended(method, target), None, "{method} {target}");
+        }
     }
 }
