@@ -93,6 +93,7 @@ fn no_form_of_an_answer_shows_a_hidden_tool() {
         ("both types", post(LIST), answer("content-type: application/json, text/event-stream", &event)),
         ("nearly JSON", post(LIST), answer("content-type: application/jsonfoo", &twice)),
         ("no type", post(LIST), answer("x-a: b", &twice)),
+        ("UTF-7", post(LIST), answer("content-type: text/event-stream; charset=utf-7", &event.replace('{', "+AHs-"))),
         ("a stream on another path", get("/mcp/"), answer("content-type: text/event-stream", &event)),
         ("an encoding", get("/sse"), answer("content-type: text/event-stream\r\ncontent-encoding: gzip", &event)),
     ];
@@ -431,4 +432,76 @@ fn an_open_stream_follows_the_policy_that_is_reloaded() {
     let ended = client.finish();
     assert!(!ended.stdout.contains("second") && !ended.stderr.contains("read:"), "{ended:?}");
     drop(go_on);
+}
+
+#[test]
+fn an_answer_in_events_follows_the_policy_that_is_reloaded() {
+    let world = World::new();
+    let (opened, was_opened) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let channels = Mutex::new((opened, may_go_on));
+    let tls = world.authority.server_with_alpn(&[WORKBENCH.host.name], &["http/1.1"]);
+    let _server = Site::at(&world, (WORKBENCH.host.v4(), 443).into(), Some(tls), move |stream| {
+        let head = String::from_utf8(read_head(stream).unwrap_or_default()).unwrap().to_ascii_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        stream.read_exact(&mut body).ok();
+        let body = String::from_utf8(body).unwrap();
+        if body.contains("-32001") {
+            return;
+        }
+        let channels = channels.lock().unwrap();
+        let media = if body.contains("odd") { "application/json, text/event-stream" } else { "text/event-stream" };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {media}\r\nconnection: close\r\n\r\n");
+        stream.write_all(format!("{head}: first\ndata: {WHISPER}\n\n").as_bytes()).ok();
+        stream.flush().ok();
+        channels.0.send(()).unwrap();
+        channels.1.recv().ok();
+        stream.write_all(format!(": second\n\ndata: {WHISPER}\n\ndata: {TOOLS}\n\n").as_bytes()).ok();
+        stream.flush().ok();
+        // Only policyd ends a stream that it does not read.
+        channels.1.recv().ok();
+    });
+    let policy = |text: &str| world.file("policy.json", format!(r#"{{"version": "1", "default": "allow", {text}}}"#));
+    let plain = r#""description": "no rules""#;
+    let daemon = Daemon::start(&world, &Config::new().system(&world, &WORKBENCH, &policy(plain), &["anna"]));
+    let bundle = daemon.root();
+    let target = Target { address: (WORKBENCH.host.v4(), 443).into(), sni: Some(WORKBENCH.host.name), roots: &bundle };
+    let reload = |text: &str| {
+        let reloads = || daemon.metric("policyd_reloads_total", &["result=\"success\""]);
+        let before = reloads();
+        policy(text);
+        wait::until("the reload", || (reloads() > before).then_some(()));
+    };
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
+    let call = |tool: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#)
+    };
+    let listen = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{}}"#.to_owned();
+    for (message, is_read) in
+        [(listen, false), (call("echo"), false), (call("odd"), false), (initialize.to_owned(), true)]
+    {
+        let mut client = raw::start(&world, "anna", target, &[]);
+        client.write(post(&message).as_bytes());
+        client.close_stdin();
+        was_opened.recv().unwrap();
+        client.line("the first event", 0, |line| line.contains("whisper"));
+        reload(r#""hide": ["delete_account"], "methods": {"sampling/createMessage": {"action": "deny"}}"#);
+        if is_read {
+            go_on.send(()).unwrap();
+            go_on.send(()).unwrap();
+        }
+        let ended = client.finish();
+        assert!(is_read || !ended.stderr.contains("read:"), "{message}: {ended:?}");
+        let said = ended.stdout;
+        let (_, after) = said.split_once("first").unwrap_or_else(|| panic!("{message}: {said}"));
+        assert_eq!(after.contains("second"), is_read, "{message}: {said}");
+        assert!(after.matches("whisper").count() == 1 && !after.contains("delete_account"), "{message}: {said}");
+        assert_eq!(after.contains("echo"), is_read, "{message}: {said}");
+        if !is_read {
+            go_on.send(()).unwrap();
+            go_on.send(()).unwrap();
+        }
+        reload(plain);
+    }
 }

@@ -149,12 +149,13 @@ impl Agent {
     }
 
     /// Registers the response stream of a request that went `way`; it ends when that grant is removed. `answers`: of a call.
-    /// `unread`: it goes through unread, so that, unless it answers, it ends too when a new policy has something to look for.
+    /// `unread`: it goes through unread, so that it ends too when a new policy has something to look for: whatever it answers,
+    /// the server can send what it likes on it, and for as long as it likes.
     pub fn stream(self: &Rc<Self>, way: &Way, answers: bool, unread: bool) -> Rc<Stream> {
         let agent = Rc::clone(self);
         let grant = way.grant.as_ref().map(|grant| grant.name.clone());
         let stream = self.worker.streams.open(answers, move || match &grant {
-            Some(grant) => agent.still_granted(grant, |policy| answers || !unread || !messages::must_read(policy)),
+            Some(grant) => agent.still_granted(grant, |policy| !unread || !messages::must_read(policy)),
             // A stream on a path that needs no grant.
             None => true,
         });

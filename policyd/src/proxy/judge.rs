@@ -125,7 +125,7 @@ fn vetted(
         version,
         form,
         opens_session: message.method() == Some("initialize"),
-        subject: (reading == Reading::Messages).then(|| message.subject().into()),
+        subject: (reading != Reading::Never).then(|| message.subject().into()),
     };
     let facts = Facts {
         direction: Direction::ToServer,

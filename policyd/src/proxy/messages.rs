@@ -25,7 +25,8 @@ pub enum Reading {
     Events,
     /// Those of an SSE stream are, for the tools that they list; what cannot be read goes through.
     Lists,
-    /// Only for the revision that the server agrees on; they go through as they are, readable or not.
+    /// Only for the revision that the server agrees on; they go through as they are, readable or not, until a reload gives
+    /// them something to be read for.
     Handshake,
 }
 
@@ -122,19 +123,20 @@ impl Messages {
         let _ = self.lists.filter(line, true);
     }
 
-    /// Whether only the revision is looked for.
+    /// Whether only the revision is looked for, and the policy in force asks for no more.
     fn is_handshake(&self) -> bool {
-        self.reading == Reading::Handshake
+        self.reading == Reading::Handshake && self.looks_for_nothing()
     }
 
     /// Whether only tools that are listed are looked for, and the policy in force asks for no more.
     fn is_noting(&self) -> bool {
-        self.reading == Reading::Lists
-            && self
-                .agent
-                .way(&self.agent.worker.shared.snapshot.load())
-                .grant
-                .is_some_and(|grant| !must_read(&grant.policy))
+        self.reading == Reading::Lists && self.looks_for_nothing()
+    }
+
+    /// Whether there is a grant in force, and its policy has nothing read.
+    fn looks_for_nothing(&self) -> bool {
+        let way = self.agent.way(&self.agent.worker.shared.snapshot.load());
+        way.grant.is_some_and(|grant| !must_read(&grant.policy))
     }
 
     /// Whether a text that cannot be read goes on all the same: the policy only observes, and that is recorded.

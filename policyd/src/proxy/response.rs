@@ -179,7 +179,8 @@ pub async fn relay(
             ReplyBody::own(bytes, Some(call))
         }
         read => {
-            let stream = events.then(|| {
+            // One that only some clients take for events is never read.
+            let stream = matches!(media, Media::Events | Media::Unclear).then(|| {
                 let telemetry = &agent.worker.shared.telemetry;
                 (agent.stream(way, is_call, read.is_none()), telemetry.stream(&agent.server.name))
             });
