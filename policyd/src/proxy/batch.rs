@@ -18,7 +18,7 @@ use crate::mcp::batch;
 use crate::mcp::headers::{self, Fault};
 use crate::mcp::pending::loose;
 use crate::mcp::{self, Cause, Id, Kind, Malformed, Version};
-use crate::policy::{Denial, Direction, Permit, Reply};
+use crate::policy::{Denial, Direction, Permit, Reply, Reservation};
 use crate::telemetry::events;
 
 /// One message of a batch, judged. What a record says of it is kept, since the parser goes on to the next.
@@ -186,9 +186,7 @@ fn tell(
     }
     if is_refused {
         // Only where a record could not be written: what was refused before holds no permit.
-        for permit in permits {
-            permit.redeem().1.give_back();
-        }
+        take_back(permits.into_iter().map(|permit| permit.redeem().1), &mut refusals);
         return Judged::Refuse(together(refusals, all));
     }
     let calls = refusals.iter_mut().filter_map(|refusal| refusal.call.take()).collect();
@@ -196,6 +194,20 @@ fn tell(
         (Some(permit), Some(call)) => Judged::Forward { permit, call, reading, asked: Box::new(all) },
         // The permits are for the very elements of this array, so that this does not come about.
         _ => Judged::Refuse(together(refusals, all)),
+    }
+}
+
+/// Frees what the messages reserved that were recorded as allowed and do not go on: their outcomes, which all say the same, say
+/// so.
+fn take_back(reservations: impl Iterator<Item = Reservation>, refusals: &mut [Refusal]) {
+    let (mut is_any, mut returned) = (false, false);
+    for reservation in reservations {
+        (is_any, returned) = (true, returned || !reservation.is_empty());
+        reservation.give_back();
+    }
+    for call in refusals.iter_mut().filter_map(|refusal| refusal.call.as_mut()).filter(|_| is_any) {
+        call.outcome.returned = returned;
+        call.outcome.error = Some("audit-unavailable");
     }
 }
 
@@ -214,7 +226,90 @@ fn together(refusals: Vec<Refusal>, all: Asked) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+
+    use http_body::Body;
+    use prometheus::Registry;
+    use rust_decimal::Decimal;
+    use serde_json::Value;
+
     use super::*;
+    use crate::audit::{Key, Log, Recorder};
+    use crate::config;
+    use crate::mcp::reply::Form;
+    use crate::policy::{CounterKey, Counters, Now, RuleKind, ScopeKey, Time, Want, Window};
+    use crate::proxy::respond;
+    use crate::state::Memory;
+    use crate::telemetry::Telemetry;
+    use crate::telemetry::samples::{allowed, identity, rule};
+
+    /// The outcomes of two messages that were recorded as allowed, in front of one whose record failed.
+    fn outcomes(reservations: Vec<Reservation>) -> Vec<Value> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let telemetry = Telemetry::new(Registry::new(), None).unwrap();
+        let audit = config::Audit { path: Some(path.clone()), arguments: false };
+        let log = Log::open(&audit, &Key::ephemeral().unwrap(), &telemetry).unwrap();
+        let recorder = Recorder::new(&telemetry, &log).unwrap();
+        let asked = |id: &'static str| Asked {
+            ids: [Bytes::from(id)].into_iter().collect(),
+            batch: true,
+            version: Some(Version::V2025_03_26),
+            form: Form::Json,
+            opens_session: false,
+            subject: None,
+        };
+        let (identity, rule) = (identity(), rule("/tools/search", RuleKind::Tool));
+        let recorded = |id| Refusal {
+            denial: Denial::batch(Reply::Error),
+            asked: asked(id),
+            tool: None,
+            call: Some(recorder.decided(&allowed(recorder.next_call(), &identity, &rule)).unwrap()),
+            others: Vec::new(),
+        };
+        let denial = Denial::audit_unavailable(Reply::Error);
+        let unrecorded = Refusal { denial, asked: asked("3"), tool: None, call: None, others: Vec::new() };
+        let mut refusals = vec![recorded("1"), recorded("2"), unrecorded];
+        take_back(reservations.into_iter(), &mut refusals);
+        let mut body = respond::refusal(together(refusals, asked("1"))).into_body();
+        assert!(Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())).is_ready(), "it is at hand");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        records.filter(|record| record["record"] == "outcome").collect()
+    }
+
+    #[test]
+    fn what_was_allowed_and_does_not_go_on_says_so_and_that_its_quota_is_free() {
+        let memory = Memory::default();
+        let window = Window::Rolling(1_000_000_000);
+        let mut want = [Want {
+            counter: CounterKey { scope: ScopeKey::Host, name: "searches", own: false },
+            window,
+            windows: &[window],
+            max: Decimal::ONE,
+            amount: Decimal::ONE,
+            used: Decimal::ZERO,
+        }];
+        let held = memory.reserve(&mut want, Now::at(Time(0))).unwrap();
+        assert!(memory.reserve(&mut want, Now::at(Time(0))).is_err());
+        for (held, returned) in [(held, true), (Reservation::default(), false)] {
+            let outcomes = outcomes(vec![Reservation::default(), held]);
+            assert_eq!(outcomes.len(), 2);
+            for outcome in outcomes {
+                assert_eq!(outcome["status"], 200, "{outcome}");
+                assert_eq!(outcome["error"], "audit-unavailable", "{outcome}");
+                assert_eq!(outcome["quota_returned"], returned, "{outcome}");
+            }
+        }
+        assert!(memory.reserve(&mut want, Now::at(Time(0))).is_ok(), "it is free again");
+        // What was refused by itself did not go wrong.
+        for outcome in outcomes(Vec::new()) {
+            assert!(outcome["error"].is_null() && outcome["quota_returned"] == false, "{outcome}");
+        }
+    }
 
     #[test]
     fn an_id_is_free_once_however_it_is_written() {
