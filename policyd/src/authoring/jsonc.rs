@@ -13,6 +13,10 @@ pub struct Value {
     pub span: Range<usize>,
     /// What it is.
     pub kind: Kind,
+    /// Where its key begins, if it is a member.
+    pub key: Option<usize>,
+    /// Where the comma behind it stands, if there is one.
+    pub comma: Option<usize>,
 }
 
 /// What a value is.
@@ -97,8 +101,9 @@ impl Reader<'_> {
             if rest.starts_with("//") {
                 self.at += rest.find('\n').unwrap_or(rest.len());
             } else if rest.starts_with("/*") {
-                match rest.find("*/") {
-                    Some(end) => self.at += end + 2,
+                // Behind the `/*`: the star of a `/*/` does not end what it begins.
+                match rest[2..].find("*/") {
+                    Some(end) => self.at += end + 4,
                     None => return self.fail("a comment has no end"),
                 }
             } else {
@@ -122,7 +127,7 @@ impl Reader<'_> {
             }
             _ => return self.fail("a value is missing"),
         };
-        Ok(Value { span: start..self.at, kind })
+        Ok(Value { span: start..self.at, kind, key: None, comma: None })
     }
 
     fn nested(&mut self, read: impl FnOnce(&mut Self) -> Result<Kind, Error>) -> Result<Kind, Error> {
@@ -142,14 +147,16 @@ impl Reader<'_> {
             if self.peek() != Some(b'"') {
                 return self.fail("a key must be a string");
             }
+            let start = self.at;
             let key = self.string()?;
             self.space()?;
             if self.peek() != Some(b':') {
                 return self.fail("a `:` is missing");
             }
             self.at += 1;
-            members.push((key, self.value()?));
-            self.comma(b'}')?;
+            let mut value = self.value()?;
+            (value.key, value.comma) = (Some(start), self.comma(b'}')?);
+            members.push((key, value));
         }
         Ok(Kind::Object(members))
     }
@@ -157,8 +164,9 @@ impl Reader<'_> {
     fn array(&mut self) -> Result<Kind, Error> {
         let mut elements = Vec::new();
         while !self.closes(b']')? {
-            elements.push(self.value()?);
-            self.comma(b']')?;
+            let mut value = self.value()?;
+            value.comma = self.comma(b']')?;
+            elements.push(value);
         }
         Ok(Kind::Array(elements))
     }
@@ -170,15 +178,17 @@ impl Reader<'_> {
         Ok(closes)
     }
 
-    /// What follows an element: a comma, or the end, which stays.
-    fn comma(&mut self, end: u8) -> Result<(), Error> {
+    /// What follows an element: a comma, whose place it gives, or the end, which stays.
+    fn comma(&mut self, end: u8) -> Result<Option<usize>, Error> {
         self.space()?;
         match self.peek() {
-            Some(b',') => self.at += 1,
-            Some(byte) if byte == end => {}
-            _ => return self.fail("a `,` is missing"),
+            Some(b',') => {
+                self.at += 1;
+                Ok(Some(self.at - 1))
+            }
+            Some(byte) if byte == end => Ok(None),
+            _ => self.fail("a `,` is missing"),
         }
-        Ok(())
     }
 
     fn string(&mut self) -> Result<String, Error> {
@@ -220,9 +230,17 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_its_place() {
-        for (text, at) in
-            [("", 0), ("{\"a\" 1}", 5), ("[1 2]", 3), ("{a:1}", 1), ("[\"x]", 1), ("/* x", 0), ("1 2", 2), ("[", 1)]
-        {
+        for (text, at) in [
+            ("", 0),
+            ("{\"a\" 1}", 5),
+            ("[1 2]", 3),
+            ("{a:1}", 1),
+            ("[\"x]", 1),
+            ("/* x", 0),
+            ("/*/ 1", 0),
+            ("1 2", 2),
+            ("[", 1),
+        ] {
             assert_eq!(parse(text).unwrap_err().at, at, "{text}");
         }
         assert_eq!(parse(&"[".repeat(200)).unwrap_err().message, "it is nested too deep");

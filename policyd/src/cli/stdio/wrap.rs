@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::authoring::clients::{self, Done, Edited, Outcome, Wrapper};
@@ -168,7 +168,7 @@ fn replace(target: &Path, text: &str) -> io::Result<()> {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     let beside = target.with_file_name(format!(".{name}.policyd-{}", std::process::id()));
     let written = || -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).open(&beside)?;
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&beside)?;
         file.set_permissions(Permissions::from_mode(meta.mode() & 0o7777))?;
         if meta.uid() != nix::unistd::geteuid().as_raw() || meta.gid() != nix::unistd::getegid().as_raw() {
             fchown(&file, Some(meta.uid()), Some(meta.gid()))?;
