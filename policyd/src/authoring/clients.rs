@@ -5,6 +5,7 @@
 //! was not there is told by the form of the option: `--server=NAME` where policyd made the list, `--server NAME` where it
 //! put itself before what there was.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::jsonc::{self, Value};
@@ -12,6 +13,9 @@ use super::jsonc::{self, Value};
 /// Where clients keep their servers: Claude, Cursor, Windsurf and others; VS Code, in `mcp.json` and in its settings; Zed; Amp.
 const PLACES: [&[&str]; 5] =
     [&["mcpServers"], &["servers"], &["mcp", "servers"], &["context_servers"], &["amp.mcpServers"]];
+
+/// A server's name is no longer.
+const LONGEST: usize = 128;
 
 /// How servers are run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +95,13 @@ fn edit(
     change: impl Fn(&str, &Launch<'_>) -> Option<Vec<Cut>>,
 ) -> Result<Edited, jsonc::Error> {
     let root = jsonc::parse(text)?;
+    let names = names(&root);
     let (mut cuts, mut outcomes) = (Vec::new(), Vec::new());
     for (client, entry) in servers(&root) {
         if !only.is_empty() && !only.contains(client) {
             continue;
         }
-        let server = called(client);
+        let server = names.get(&**client).cloned().unwrap_or_else(|| called(client));
         let done = match Launch::of(entry) {
             Some(launch) => match change(&server, &launch) {
                 Some(more) => {
@@ -131,11 +136,42 @@ fn servers(root: &Value) -> impl Iterator<Item = &(String, Value)> {
     lists.flat_map(|list| list.members())
 }
 
-/// The name that policyd's configuration can have for a server: what a name cannot hold becomes `-`.
+/// What policyd calls each server. Two of different names are never called the same: they would share grants and counters.
+/// Those that are wrapped keep what they are called, then come those whose name can stay, and the others get a number.
+fn names(root: &Value) -> HashMap<&str, String> {
+    let (mut names, mut taken): (HashMap<&str, String>, HashSet<String>) = Default::default();
+    for (client, entry) in servers(root) {
+        if let Some(name) = Launch::of(entry).and_then(|launch| launch.ours().map(|ours| ours.server.to_owned())) {
+            taken.insert(name.clone());
+            names.entry(client).or_insert(name);
+        }
+    }
+    for (client, _) in servers(root) {
+        if !names.contains_key(&**client) && called(client) == *client && taken.insert(client.clone()) {
+            names.insert(client, client.clone());
+        }
+    }
+    for (client, _) in servers(root) {
+        if names.contains_key(&**client) {
+            continue;
+        }
+        let plain = called(client);
+        let numbered = |number: u32| format!("{}-{number}", &plain[..plain.len().min(LONGEST - 11)]);
+        let mut free = std::iter::once(plain.clone()).chain((2..=u32::MAX).map(numbered));
+        if let Some(name) = free.find(|name| !taken.contains(name)) {
+            taken.insert(name.clone());
+            names.insert(client, name);
+        }
+    }
+    names
+}
+
+/// The name that policyd's configuration can have for a server: what a name cannot hold becomes `-`. None stands in front,
+/// where the command line takes it for an option.
 fn called(client: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':') { c } else { '-' };
-    let name: String = client.chars().take(128).map(plain).collect();
-    if name.is_empty() { "-".to_owned() } else { name }
+    let name: String = client.chars().map(plain).skip_while(|c| *c == '-').take(LONGEST).collect();
+    if name.is_empty() { "server".to_owned() } else { name }
 }
 
 /// How a server is started.
@@ -144,6 +180,18 @@ struct Launch<'a> {
     args: Option<&'a [Value]>,
     /// The place of `args`.
     list: Option<Range<usize>>,
+    /// The members of which `args` may be one.
+    members: &'a [(String, Value)],
+}
+
+/// What [`Launch::wrap`] put before a command.
+struct Ours<'a> {
+    /// What policyd calls the server.
+    server: &'a str,
+    /// Whether there was no `args` before.
+    made: bool,
+    /// Where in `args` the command is.
+    original: usize,
 }
 
 impl<'a> Launch<'a> {
@@ -161,7 +209,8 @@ impl<'a> Launch<'a> {
         if twice || args.is_some_and(|args| !strings(args)) {
             return None;
         }
-        Some(Self { command, args: args.and_then(Value::elements), list: args.map(|args| args.span.clone()) })
+        let list = args.map(|args| args.span.clone());
+        Some(Self { command, args: args.and_then(Value::elements), list, members: holder.members() })
     }
 
     fn wrap(&self, text: &str, name: &str, wrapper: &Wrapper) -> Vec<Cut> {
@@ -185,34 +234,34 @@ impl<'a> Launch<'a> {
         cuts
     }
 
-    /// What undoes [`Launch::wrap`]; `None` if it is not wrapped.
-    fn wrapped(&self, text: &str) -> Option<Vec<Cut>> {
+    /// What [`Launch::wrap`] put there; `None` if it is not wrapped.
+    fn ours(&self) -> Option<Ours<'a>> {
         let program = self.command.as_str()?.rsplit(['/', '\\']).next()?;
-        let (args, list) = (self.args?, self.list.clone()?);
+        let args = self.args?;
         let word = |at: usize| args.get(at).and_then(Value::as_str);
         if !program.starts_with("policyd") || word(0) != Some("stdio") {
             return None;
         }
-        let made = word(1)?.starts_with("--server=");
-        let mut at = if made { 2 } else { 3 };
-        if !made && word(1) != Some("--server") {
-            return None;
-        }
+        let (server, made, mut at) = match word(1)?.strip_prefix("--server=") {
+            Some(server) => (server, true, 2),
+            None if word(1) == Some("--server") => (word(2)?, false, 3),
+            None => return None,
+        };
         if word(at) == Some("--policy") {
             at += 2;
         }
-        if word(at) != Some("--") {
-            return None;
-        }
-        let original = args.get(at + 1)?;
+        let original = at + 1;
+        (word(at) == Some("--") && word(original).is_some()).then_some(Ours { server, made, original })
+    }
+
+    /// What undoes [`Launch::wrap`]; `None` if it is not wrapped.
+    fn wrapped(&self, text: &str) -> Option<Vec<Cut>> {
+        let (Ours { made, original: at, .. }, args) = (self.ours()?, self.args?);
+        let original = args.get(at)?;
         let mut cuts = vec![(self.command.span.clone(), text[original.span.clone()].to_owned())];
-        let next = args.get(at + 2);
+        let next = args.get(at + 1);
         if made && next.is_none() {
-            // With the key before it and the comma before that, wherever they stand now.
-            let key = text[..list.start].rfind("\"args\"")?;
-            let comma = text[..key].rfind(',').filter(|comma| text[comma + 1..key].trim().is_empty());
-            let from = comma.unwrap_or(key);
-            cuts.push((from..list.end, String::new()));
+            cuts.extend(self.without_args(text)?);
         } else {
             let end = match next {
                 // What `wrap` put there, or whatever an editor made of it.
@@ -223,6 +272,28 @@ impl<'a> Launch<'a> {
             cuts.push((args.first()?.span.start..end, String::new()));
         }
         Some(cuts)
+    }
+
+    /// Takes `args` away, wherever it stands now: with its key and the comma before that, or behind it where it is the first.
+    /// Comments stay.
+    fn without_args(&self, text: &str) -> Option<Vec<Cut>> {
+        let at = self.members.iter().position(|(key, _)| key == "args")?;
+        let (_, args) = self.members.get(at)?;
+        let member = args.key?..args.span.end;
+        let blank = |range: Range<usize>| text[range].trim().is_empty();
+        let ranges = match at.checked_sub(1).and_then(|before| self.members.get(before)) {
+            Some((_, before)) => {
+                let comma = before.comma?;
+                if blank(comma + 1..member.start) { vec![comma..member.end] } else { vec![comma..comma + 1, member] }
+            }
+            None => {
+                let comma = args.comma?;
+                let rest = &text[comma + 1..];
+                let behind = comma + 1..text.len() - rest.trim_start().len();
+                if blank(member.end..comma) { vec![member.start..behind.end] } else { vec![member, comma..behind.end] }
+            }
+        };
+        Some(ranges.into_iter().map(|range| (range, String::new())).collect())
     }
 }
 

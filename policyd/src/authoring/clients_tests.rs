@@ -79,6 +79,46 @@ fn what_an_editor_reformatted_is_undone_in_meaning() {
 }
 
 #[test]
+fn args_go_wherever_an_editor_put_them() {
+    let made = r#"["stdio","--server=a","--","npx"]"#;
+    for (before, after) in [
+        (r#"{"args":ARGS,"command":"policyd"}"#, r#"{"command":"npx"}"#),
+        ("{\n  \"args\": ARGS,\n  \"command\": \"policyd\"\n}", "{\n  \"command\": \"npx\"\n}"),
+        (r#"{"args":ARGS/*,*/ , /* "args" */"command":"policyd"}"#, r#"{/*,*/ /* "args" */"command":"npx"}"#),
+        (
+            r#"{"env":{}, // a, b
+            "args":ARGS,"command":"policyd",}"#,
+            r#"{"env":{} // a, b
+            ,"command":"npx",}"#,
+        ),
+        (r#"{"command":"policyd",/* "args" */"args":ARGS}"#, r#"{"command":"npx"/* "args" */}"#),
+        (r#"{"command":"policyd" , "\u0061rgs" : ARGS}"#, r#"{"command":"npx" }"#),
+    ] {
+        let document = |entry: &str| format!(r#"{{"mcpServers":{{"a":{entry}}}}}"#);
+        let (back, _) = unwrap(&document(&before.replace("ARGS", made)), &[]).unwrap();
+        assert_eq!(back, document(after));
+        jsonc::parse(&back).unwrap();
+    }
+}
+
+#[test]
+fn every_server_has_a_name_of_its_own_that_is_no_option() {
+    let text = r#"{"mcpServers": {"@21st-dev/magic": {"command": "a"}, "a b": {"command": "a"}, "a-b": {"command": "a"},
+        "a/b": {"command": "a", "args": []}, "--": {"command": "a"}, "é": {"command": "a"}},
+        "projects": {"/p": {"mcpServers": {"a b": {"command": "a"}}}}}"#;
+    let wrapped = there_and_back(text, None);
+    let called = |text: &str| -> Vec<String> {
+        let (_, outcomes) = wrap(text, &[], &wrapper(None)).unwrap();
+        outcomes.into_iter().map(|outcome| outcome.server).collect()
+    };
+    assert_eq!(called(text), ["21st-dev-magic", "a-b-2", "a-b", "a-b-3", "server", "server-2", "a-b-2"]);
+    assert_eq!(called(&wrapped), called(text));
+    // One that is added gets none of theirs.
+    let more = wrapped.replacen("{\"@21", "{\"a-b-2\": {\"command\": \"x\"}, \"@21", 1);
+    assert_eq!(called(&more)[..4], ["a-b-2-2", "21st-dev-magic", "a-b-2", "a-b"]);
+}
+
+#[test]
 fn nobody_elses_command_is_undone() {
     for args in [
         r#"["stdio"]"#,
