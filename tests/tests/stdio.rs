@@ -120,6 +120,23 @@ fn rubbish_on_stdout_reaches_no_client_and_ends_nothing() {
 }
 
 #[test]
+fn a_batch_that_nobody_could_send_is_not_read() {
+    let place = Place::new();
+    let policy = place.policy(ALLOW);
+    let answers = |count: usize| {
+        let answers: Vec<_> = (0..count).map(|id| json!({"jsonrpc": "2.0", "id": id, "result": {}})).collect();
+        serde_json::to_string(&answers).unwrap()
+    };
+    let script = format!("echo '{}'; echo '{}'; cat", answers(101), answers(100));
+    let mut session = start(&place.alone("workbench", &policy, &["sh".into(), "-c".into(), script]));
+    session.close_stdin();
+    let finished = session.finish();
+    assert_eq!(finished.status.code(), Some(0), "{finished:#?}");
+    assert_eq!(finished.stdout.trim_end(), answers(100));
+    assert!(finished.stderr.contains("long-batch"), "{}", finished.stderr);
+}
+
+#[test]
 fn a_server_that_dies_is_told_of_by_its_exit_code_and_in_the_records() {
     let place = Place::new();
     let policy = place.policy(ALLOW);

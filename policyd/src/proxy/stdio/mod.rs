@@ -36,7 +36,7 @@ use crate::capture::identity::Identity;
 use crate::config::Server;
 use crate::mcp::json::Value;
 use crate::mcp::requests::Left;
-use crate::mcp::{self, Cause, Id, Malformed, Version, lists, reply, sniff};
+use crate::mcp::{self, Cause, Id, Malformed, Version, batch, lists, reply, sniff};
 use crate::policy::{Instead, Permit};
 use crate::telemetry::Route;
 use crate::telemetry::events::Discarded;
@@ -92,8 +92,8 @@ enum Said {
     Message(Vec<String>),
     /// What only a lenient reader could take for a message.
     Unreadable(mcp::json::Error),
-    /// Nothing that any client would take for a message.
-    Rubbish(&'static str),
+    /// What is not passed on: no client would take it for a message, or it is more than anybody reads. Cause, and why.
+    Rubbish(&'static str, &'static str),
 }
 
 /// Serves one session to its end.
@@ -281,8 +281,8 @@ impl Relay {
         let answered = match &said {
             Said::Message(answered) => answered.clone(),
             Said::Unreadable(_) => mcp::answered(&line).into_iter().collect(),
-            Said::Rubbish(cause) => {
-                self.discard(cause, line.len(), "it is no JSON-RPC message");
+            Said::Rubbish(cause, why) => {
+                self.discard(cause, line.len(), why);
                 return Ok(());
             }
         };
@@ -325,7 +325,7 @@ impl Relay {
             // As with the client's lines.
             _ if inner.contains(&b'\r') => Cause::CarriageReturn.to_string(),
             Said::Unreadable(error) => error.to_string(),
-            Said::Message(_) | Said::Rubbish(_) => {
+            Said::Message(_) | Said::Rubbish(..) => {
                 let subject = match answered {
                     [id] => self.pending.borrow().subject(id),
                     // Those that know batches ask for nothing in results.
@@ -341,11 +341,16 @@ impl Relay {
     /// Tells what a line of the server is.
     fn look(&self, line: &Bytes) -> Said {
         let mut parser = self.agent.worker.parser.borrow_mut();
+        let no_message = "it is no JSON-RPC message";
         match parser.parse(line) {
+            // Each of them would be work, and a line can hold millions.
+            Ok(text) if text.items().nth(batch::MAX).is_some() => {
+                Said::Rubbish(Cause::LongBatch.word(), "it is a batch of more than 100 messages")
+            }
             Ok(text) if is_message(text) => Said::Message(answered(text)),
-            Ok(_) => Said::Rubbish("not-json-rpc"),
+            Ok(_) => Said::Rubbish("not-json-rpc", no_message),
             Err(error) if lists::may_be_message(line) => Said::Unreadable(error),
-            Err(_) => Said::Rubbish("not-json"),
+            Err(_) => Said::Rubbish("not-json", no_message),
         }
     }
 
