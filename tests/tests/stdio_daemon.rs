@@ -62,16 +62,20 @@ fn sessions_share_the_daemons_counters_and_are_recorded_as_their_callers() {
     let listed = daemon.counters(&["list"]);
     assert!(listed.stdout.contains("axint.session.start_rate"), "{listed:#?}");
 
-    // Somebody without a grant gets nothing done, in a session that runs.
-    let mut stranger = scene.start("bert", "axint");
-    stranger.write(&call(1));
-    let refused = answer(&mut stranger, "1");
-    assert!(refused.to_string().contains("no grant"), "{refused}");
+    // Somebody without a grant gets no session, and what his command would list counts for nobody.
+    let stranger = scene.start("bert", "axint").finish();
+    assert_eq!(stranger.status.code(), Some(77), "{stranger:#?}");
+    assert!(stranger.stderr.contains("no grant lets this process use `axint`"), "{stranger:#?}");
 
     let (cgroup, pid) = (scene.world.agent_cgroup("anna"), first.pid());
     let records = daemon.audit();
     let decisions: Vec<_> = records.iter().filter(|record| record["tool"] == AXINT.tool).collect();
-    assert_eq!(decisions.len(), 12);
+    assert_eq!(decisions.len(), 11);
+    let denied: Vec<_> = records.iter().filter(|record| record["rule"] == "no-grant").collect();
+    assert_eq!(denied.len(), 1, "{denied:#?}");
+    assert_eq!((&denied[0]["decision"], &denied[0]["server"]), (&"deny".into(), &"axint".into()));
+    assert_eq!(denied[0]["identity"]["cgroup"], scene.world.agent_cgroup("bert"));
+
     let own = decisions.iter().filter(|record| record["identity"]["pid"] == pid);
     for record in own.clone() {
         assert_eq!((&record["identity"]["cgroup"], &record["identity"]["uid"]), (&cgroup.clone().into(), &0.into()));
@@ -79,7 +83,7 @@ fn sessions_share_the_daemons_counters_and_are_recorded_as_their_callers() {
     }
     assert_eq!(own.count(), 6);
 
-    for mut session in [first, second, stranger] {
+    for mut session in [first, second] {
         session.close_stdin();
         assert_eq!(session.finish().status.code(), Some(0));
     }

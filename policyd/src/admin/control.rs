@@ -21,7 +21,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr, sockopt};
 use nix::unistd::{Gid, Group, chown};
 use serde::Deserialize;
 use tokio::net::unix::UCred;
@@ -121,6 +121,8 @@ pub(crate) fn listen(path: &Path, group: Gid, mode: u32) -> io::Result<UnixListe
 /// not gives nobody anything.
 fn bind(path: &Path, group: Gid, mode: u32) -> io::Result<OwnedFd> {
     let socket = socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // What is accepted inherits it: nothing can be sent whose sender is not known, however early.
+    socket::setsockopt(&socket, sockopt::PassCred, &true)?;
     socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     // Where this is not permitted the socket is the daemon's own user's.
     let _ = chown(path, None, Some(group));

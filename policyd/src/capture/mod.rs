@@ -4,6 +4,7 @@
 //! [`identity::Resolver`] says who is behind an origin; [`Handle::exempt`] keeps policyd's own upstream sockets out.
 
 mod accept;
+pub mod ancillary;
 mod canary;
 mod cgroup;
 mod counters;

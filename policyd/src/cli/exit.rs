@@ -85,6 +85,7 @@ Exit codes:
   66   a file cannot be read
   69   no daemon answers, it does not take the session, or it went away
   73   a file cannot be written
+  77   no grant lets the caller use the server
   126  COMMAND was found and could not be started
   127  COMMAND was not found";
 

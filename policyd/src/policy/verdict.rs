@@ -98,7 +98,7 @@ impl Denial {
     }
 
     /// No grant covers this caller and server.
-    pub(super) fn no_grant(reply: Reply) -> Denial {
+    pub(crate) fn no_grant(reply: Reply) -> Denial {
         Denial::word(RuleKind::NoGrant, "no grant", reply)
     }
 

@@ -54,11 +54,11 @@ impl Lists {
             return Ok(None);
         }
         let mut parser = self.worker.parser.borrow_mut();
+        let grant = self.agent.way(&self.worker.shared.snapshot.load()).grant;
         // Before anything is left out: whether a tool is depends on what is listed of it here.
-        if !self.note(&mut parser, message, called_json)? {
+        if !self.note(&mut parser, message, called_json, grant.is_some())? {
             return Ok(None);
         }
-        let grant = self.agent.way(&self.worker.shared.snapshot.load()).grant;
         let schemas = &self.worker.shared.definitions;
         // Without a grant nothing can be called.
         let unlisted = |list: List, name: &str| {
@@ -74,8 +74,15 @@ impl Lists {
         }
     }
 
-    /// Notes the tools that a message lists, whatever the policy; gives whether it is one that can be read.
-    fn note(&self, parser: &mut Parser, message: &[u8], called_json: bool) -> Result<bool, ListError> {
+    /// Notes the tools that a message lists, whatever the policy; gives whether it is one that can be read. Without a grant
+    /// they count for nobody: all are left out, and what a command lists is said by whoever started it.
+    fn note(
+        &self,
+        parser: &mut Parser,
+        message: &[u8],
+        called_json: bool,
+        is_granted: bool,
+    ) -> Result<bool, ListError> {
         let mut tools: Vec<(String, Value<'_>)> = Vec::new();
         let mut is_list = false;
         let read = lists::filter(
@@ -92,7 +99,7 @@ impl Lists {
             read => read.map_err(ListError::Malformed)?,
         };
         // An empty list is one too: what comes after it is new.
-        if !is_list {
+        if !is_list || !is_granted {
             return Ok(true);
         }
         if message.len() > self.limit {

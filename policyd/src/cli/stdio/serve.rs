@@ -120,7 +120,7 @@ fn connect(path: &Path) -> Result<UnixStream, Failure> {
     let greeting = line(&socket).map_err(none)?;
     match serde_json::from_str::<Answer>(&greeting) {
         _ if greeting == GREETING => Ok(socket),
-        Ok(Answer { error: Some(error) }) => Err(refused(&error)),
+        Ok(Answer { error: Some(error), denied }) => Err(refused(&error, denied)),
         _ => Err((exit::UNAVAILABLE, format!("what answers at `{shown}` is no policyd of this version"))),
     }
 }
@@ -136,12 +136,13 @@ fn hand_over(args: &ServeArgs, daemon: UnixStream, sockets: Sockets) -> Result<U
         line(&daemon).and_then(|line| serde_json::from_str(&line).map_err(io::Error::from)).map_err(broken)?;
     match answer.error {
         None => Ok(daemon),
-        Some(error) => Err(refused(&error)),
+        Some(error) => Err(refused(&error, answer.denied)),
     }
 }
 
-fn refused(why: &str) -> Failure {
-    (exit::UNAVAILABLE, format!("the daemon does not take the session: {why}"))
+fn refused(why: &str, denied: bool) -> Failure {
+    let code = if denied { exit::NOT_PERMITTED } else { exit::UNAVAILABLE };
+    (code, format!("the daemon does not take the session: {why}"))
 }
 
 /// One line, byte by byte: what follows it is somebody else's.

@@ -5,15 +5,14 @@
 //!    kernel vouches that the very process that was looked at still lives.
 //! 3. The daemon answers, and from then on serves the session. It says so when the session has ended, and closes.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::{Deserialize, Serialize};
+
+use crate::capture::ancillary;
 
 /// What the daemon greets with. The number is the version of this protocol.
 pub const GREETING: &str = "policyd stdio 1";
@@ -35,6 +34,9 @@ pub struct Hello {
 pub struct Answer {
     /// Why it does not take the session, if it does not.
     pub error: Option<String>,
+    /// That is because no grant lets the caller use the server.
+    #[serde(default)]
+    pub denied: bool,
 }
 
 /// The four sockets: what the client writes, what it reads, the command's stdin, its stdout.
@@ -73,28 +75,14 @@ pub fn send(socket: impl AsFd, hello: &Hello, ends: Ends<BorrowedFd<'_>>) -> io:
 /// The kernel's; `InvalidData` for what is no such message.
 pub fn receive(socket: impl AsFd) -> io::Result<Received> {
     let mut line = [0; LONGEST];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4), ScmCredentials(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut line)], &mut control, flags)?;
-    let (mut ends, mut pid) = (Vec::new(), None);
-    // All of them, so that none stays open that is not wanted.
-    for message in control.drain() {
-        match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => ends.extend(descriptors),
-            RecvAncillaryMessage::ScmCredentials(credentials) => pid = Some(credentials.pid),
-            _ => {}
-        }
-    }
+    let received = ancillary::receive(socket, &mut line)?;
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let line = line[..received.bytes].strip_suffix(b"\n").ok_or_else(|| wrong("the message is cut off"))?;
     let hello = serde_json::from_slice(line).map_err(|error| wrong(&format!("the message cannot be read: {error}")))?;
-    if received.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(wrong("there are more than four descriptors"));
-    }
-    let ends = ends.try_into().map_err(|_| wrong("there are not four descriptors"))?;
-    let pid = pid.ok_or_else(|| wrong("there are no credentials"))?;
-    Ok(Received { hello, ends, pid: pid.as_raw_nonzero().get().unsigned_abs() })
+    let ends = received.descriptors.try_into().ok().filter(|_| !received.truncated);
+    let ends = ends.ok_or_else(|| wrong("there are not four descriptors"))?;
+    let pid = received.pid.ok_or_else(|| wrong("it does not say which process of this PID namespace sent it"))?;
+    Ok(Received { hello, ends, pid })
 }
 
 #[cfg(test)]
@@ -106,6 +94,7 @@ mod tests {
     use nix::sys::socket::{setsockopt, sockopt};
 
     use super::*;
+    use crate::admin::control;
 
     fn pair() -> (UnixStream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -126,6 +115,28 @@ mod tests {
         let mut read = [0];
         mine.read_exact(&mut read).unwrap();
         assert_eq!(read, *b"x");
+    }
+
+    #[test]
+    fn a_sender_of_whom_nothing_is_known_is_refused() {
+        // To the kernel a process of another PID namespace is 0, and so is the sender where nobody had asked who that is.
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        send(&ours, &Hello { server: "axint".into() }, [ours.as_fd(); 4]).unwrap();
+        setsockopt(&theirs, sockopt::PassCred, &true).unwrap();
+        let refused = receive(&theirs).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+        assert!(refused.to_string().contains("which process"), "{refused}");
+    }
+
+    #[test]
+    fn whoever_sends_before_being_accepted_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = control::listen(&path, nix::unistd::getgid(), 0o600).unwrap();
+        let caller = UnixStream::connect(&path).unwrap();
+        send(&caller, &Hello { server: "axint".into() }, [caller.as_fd(); 4]).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(receive(&accepted).unwrap().pid, std::process::id());
     }
 
     #[test]
