@@ -281,19 +281,19 @@ impl<'a> Launch<'a> {
         let (_, args) = self.members.get(at)?;
         let member = args.key?..args.span.end;
         let blank = |range: Range<usize>| text[range].trim().is_empty();
-        let ranges = match at.checked_sub(1).and_then(|before| self.members.get(before)) {
+        // The comma, with white space next to it.
+        let separator = match at.checked_sub(1).and_then(|before| self.members.get(before)) {
             Some((_, before)) => {
                 let comma = before.comma?;
-                if blank(comma + 1..member.start) { vec![comma..member.end] } else { vec![comma..comma + 1, member] }
+                comma..if blank(comma + 1..member.start) { member.start } else { comma + 1 }
             }
             None => {
                 let comma = args.comma?;
-                let rest = &text[comma + 1..];
-                let behind = comma + 1..text.len() - rest.trim_start().len();
-                if blank(member.end..comma) { vec![member.start..behind.end] } else { vec![member, comma..behind.end] }
+                let next = text.len() - text[comma + 1..].trim_start().len();
+                (if blank(member.end..comma) { member.end } else { comma })..next
             }
         };
-        Some(ranges.into_iter().map(|range| (range, String::new())).collect())
+        Some([separator, member].map(|range| (range, String::new())).into())
     }
 }
 
