@@ -130,6 +130,10 @@ async fn serve(
     let result = relay.run(from_client, from_server, waiter).await;
     relay.to_server.close().await;
     relay.to_client.close().await;
+    // What was not answered is recorded before those are told who end with the session, and policyd with them.
+    let worker = Rc::clone(&relay.agent.worker);
+    drop(relay);
+    worker.recorder.flush();
     // Whoever has gone needs no telling.
     let _ = told.send(handover::ENDED).await;
     result
