@@ -1,7 +1,8 @@
 //! The two directions of a stdio session's sockets.
 //!
 //! They may belong to somebody else, who can change what is set on them. So every call says itself that it must not wait
-//! (`MSG_DONTWAIT`): no other process can hold up the worker.
+//! (`MSG_DONTWAIT`). It does not keep the kernel from waiting when it closes a descriptor that came with a message: a TCP
+//! connection that lingers holds up the worker that read it.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
